@@ -1,0 +1,74 @@
+# Two commands for everybody: `make demo` and `make test`. Both need python3 (3.11 or newer), pip and make; all else they
+# install into .venv. PYTHON=python3.12 names another interpreter.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# The generator that fits the oldest protobuf runtime we support; by itself, for it would drag the runtime down.
+PROTOC_TOOLS := grpcio-tools==1.74.0
+
+.PHONY: demo test check lint types generated generate format clean help
+
+help:
+	@echo "make demo      install, then run the whole product on a local model: no key, no network"
+	@echo "make test      install, then run the tests"
+	@echo "make check     lint, layers, types, generated files up to date"
+	@echo "make generate  write the generated files anew"
+
+demo: $(VENV)/.demo
+	$(BIN)/ell-otel demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+check: lint types generated
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(VENV)/.dev $(VENV)/protoc
+	rm -rf build/generated && mkdir -p build/generated
+	PYTHONPATH=$(VENV)/protoc $(BIN)/python -m grpc_tools.protoc -Iproto \
+	  --python_out=build/generated --pyi_out=build/generated proto/ell/otel/v1/program.proto
+	cp build/generated/ell/otel/v1/program_pb2.py build/generated/ell/otel/v1/program_pb2.pyi ell_otel/
+	$(BIN)/python -m ell_otel.cli.reference settings > docs/settings.md
+	$(BIN)/python -m ell_otel.cli.reference commands > docs/cli.md
+
+# Generates in place and complains when that changed anything against what is committed or staged.
+GENERATED := ell_otel/program_pb2.py ell_otel/program_pb2.pyi docs/settings.md docs/cli.md
+generated:
+	@mkdir -p build/before && cp $(GENERATED) build/before/
+	@$(MAKE) --no-print-directory generate
+	@for file in $(GENERATED); do \
+	  diff -u build/before/$$(basename $$file) $$file || { echo "$$file was out of date; it is written anew: commit it"; exit 1; }; \
+	done
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is too old: Python 3.11 or newer is needed. Name another: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' || \
+	  { echo "$(PYTHON) cannot make virtual environments: install it (Debian: apt-get install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/protoc: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ '$(PROTOC_TOOLS)' setuptools
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage

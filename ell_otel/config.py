@@ -1,0 +1,174 @@
+"""All settings: one row each, with its environment variables, default and meaning.
+
+Precedence, for every setting: an argument in code or on the command line, then the first of its environment
+variables that is set and not empty, then the default. A value that cannot be read is a ``ConfigError`` that names the
+variable and what it takes. ``docs/settings.md`` is generated from this file (``make generate``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from ell_otel.errors import ConfigError
+
+DIRECTORY_NAME: Final = ".ell"
+_PROJECT_MARKERS: Final = ("pyproject.toml", ".git", "setup.py", "setup.cfg")
+
+
+def _flag(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("true or false")
+
+
+def _content(text: str) -> bool:
+    """The GenAI conventions' four modes; we only ever put content on spans."""
+    lowered = text.strip().lower()
+    if lowered in {"span_only", "span_and_event"}:
+        return True
+    if lowered in {"no_content", "event_only"}:
+        return False
+    try:
+        return _flag(text)
+    except ValueError:
+        raise ValueError("NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT, true or false") from None
+
+
+def _count(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ValueError("a whole number, 0 or more")
+    return number
+
+
+def _durability(text: str) -> str:
+    if text not in {"group", "strict"}:
+        raise ValueError("group or strict")
+    return text
+
+
+def _row(default: Any, doc: str, *env: str, parse: Callable[[str], Any] = str) -> Any:
+    return field(default=default, metadata={"doc": doc, "env": env, "parse": parse})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting with its value in force. Made by ``resolve``; never changed afterwards."""
+
+    dir: str = _row("", "The .ell folder. Empty: found upward from the working directory, like .git.", "ELL_OTEL_DIR")
+    store: str = _row("", "DSN of another store, http(s)://… or chdb://…. Empty: chDB in the .ell folder.", "ELL_OTEL_STORE")
+    disabled: bool = _row(
+        False, "Do nothing at all: nothing patched, nothing written.", "ELL_OTEL_DISABLED", "OTEL_SDK_DISABLED", parse=_flag
+    )
+    endpoint: str = _row(
+        "", "OTLP endpoint of a collector. Empty: the local spool in the .ell folder.", "OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
+    protocol: str = _row(
+        "http/protobuf", "OTLP protocol towards the endpoint: http/protobuf or grpc.", "OTEL_EXPORTER_OTLP_PROTOCOL"
+    )
+    service_name: str = _row("", "service.name of the resource. Empty: the name of the script.", "OTEL_SERVICE_NAME")
+    content: bool | None = _row(
+        None,
+        "Record messages, arguments and results. Unset: on for the local spool, off towards an endpoint.",
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        parse=_content,
+    )
+    durability: str = _row(
+        "group",
+        "Spool fsync: group (every 200 ms) or strict (each record). Both survive the death of the process.",
+        "ELL_OTEL_DURABILITY",
+        parse=_durability,
+    )
+    segment_bytes: int = _row(8 << 20, "Size at which a spool segment is closed and the next begun.", "ELL_OTEL_SEGMENT_BYTES", parse=_count)
+    value_bytes: int = _row(
+        256 << 10, "Arguments and results longer than this, in characters of JSON, are cut.", "ELL_OTEL_VALUE_BYTES", parse=_count
+    )
+    exit_ms: int = _row(2000, "Longest wait at exit for an endpoint, in milliseconds.", "ELL_OTEL_EXIT_MS", parse=_count)
+    host: str = _row("127.0.0.1", "Address that `ell-otel serve` listens on.", "ELL_OTEL_HOST")
+    grpc_port: int = _row(4317, "OTLP/gRPC port. 0: any free port.", "ELL_OTEL_GRPC_PORT", parse=_count)
+    http_port: int = _row(4318, "OTLP/HTTP port. 0: any free port.", "ELL_OTEL_HTTP_PORT", parse=_count)
+    clickhouse_port: int = _row(
+        8123, "Port of ClickHouse's HTTP interface in front of the store. 0: any free port.", "ELL_OTEL_CLICKHOUSE_PORT", parse=_count
+    )
+    port: int = _row(5050, "Port of the REST API. 0: any free port.", "ELL_OTEL_PORT", parse=_count)
+    token: str = _row("", "Token for reading. Empty: made once into the .ell folder.", "ELL_OTEL_TOKEN")
+    ingest_token: str = _row("", "Token for sending OTLP. Empty: none is asked for on loopback.", "ELL_OTEL_INGEST_TOKEN")
+    request_bytes: int = _row(
+        16 << 20, "Largest OTLP request accepted, in bytes after decompression.", "ELL_OTEL_REQUEST_BYTES", parse=_count
+    )
+
+    @property
+    def local(self) -> bool:
+        """True when telemetry goes to the spool in the ``.ell`` folder rather than to an OTLP endpoint."""
+        return not self.endpoint
+
+    @property
+    def record_content(self) -> bool:
+        """Whether messages, arguments and results are recorded: the setting, or on exactly when local."""
+        return self.local if self.content is None else self.content
+
+
+def resolve(environ: Mapping[str, str] | None = None, /, **given: Any) -> Settings:
+    """Settings in force: each of ``given`` that is not None, else the environment's, else the default.
+
+    Raises ``ConfigError`` for an unknown name or a value that cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    known = {row.name: row for row in fields(Settings)}
+    if unknown := given.keys() - known.keys():
+        raise ConfigError(f"no setting is called {sorted(unknown)[0]!r}; there are: {', '.join(known)}")
+    values = {name: value for name, value in given.items() if value is not None}
+    for name, row in known.items():
+        if name not in values:
+            _from_environment(values, name, row.metadata, environ)
+    return Settings(**values)
+
+
+def _from_environment(
+    values: dict[str, Any], name: str, row: Mapping[str, Any], environ: Mapping[str, str]
+) -> None:
+    for variable in row["env"]:
+        if text := environ.get(variable):
+            try:
+                values[name] = row["parse"](text)
+            except ValueError as error:
+                raise ConfigError(f"{variable}={text!r} cannot be used: it takes {error}") from None
+            return
+
+
+def find_directory(settings: Settings, start: Path | None = None) -> Path:
+    """The ``.ell`` folder in force, as an absolute path; it may not exist yet.
+
+    The setting when given; else the nearest existing ``.ell`` from ``start`` (default: the working directory) upward;
+    else one in the nearest folder upward that looks like a project's root; else one in ``start`` itself.
+    """
+    if settings.dir:
+        return Path(settings.dir).expanduser().absolute()
+    start = (start or Path.cwd()).absolute()
+    folders = (start, *start.parents)
+    for folder in folders:
+        if (folder / DIRECTORY_NAME).is_dir():
+            return folder / DIRECTORY_NAME
+    for folder in folders:
+        if any((folder / marker).exists() for marker in _PROJECT_MARKERS):
+            return folder / DIRECTORY_NAME
+    return start / DIRECTORY_NAME
+
+
+def make_directory(path: Path) -> Path:
+    """Create the ``.ell`` folder, private to its owner, with a ``.gitignore`` that keeps it out of commits."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ignore = path / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+    return path

@@ -1,0 +1,1 @@
+"""How programs become invocations: our decorators, and one module for each library we instrument."""

@@ -1,0 +1,290 @@
+"""``@ell.program``: each run of the decorated callable becomes one invocation. The tour of the code starts here.
+
+What happens to a run, in order: ``Run.begin`` asks the registry for the version (its closure is announced before the
+first span that carries it) and starts the span; the body runs with the invocation current, so that every span below
+is stamped with it; ``Run.end`` records the result or the error. The wrapper is of the same kind as what it wraps
+(function, coroutine function, generator function, async generator function), returns what that returns and raises what
+that raises. In a generator the invocation is current only while the body runs, never across a ``yield``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+
+from opentelemetry import context as otel_context
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
+
+from ell_otel import semconv
+from ell_otel.instrumentation import openai, origins
+from ell_otel.registry import Program
+from ell_otel.telemetry import invocation as invocations
+from ell_otel.telemetry import providers
+from ell_otel.telemetry.guard import guarded
+from ell_otel.telemetry.invocation import Invocation
+from ell_otel.telemetry.messages import to_json
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MARK: Final = "__ell_program__"
+"""Attribute of a wrapper that holds its ``Program``; the closure engine knows a program by it."""
+
+
+def program(target: Callable[P, R]) -> Callable[P, R]:
+    """Make every run of ``target`` an invocation of a language-model program.
+
+    ``target`` is a function, coroutine function, generator function, async generator function, method, static or class
+    method, or any other callable that is not a class. What it does, returns and raises stays as it is.
+    Raises ``TypeError`` for anything else.
+    """
+    if isinstance(target, (staticmethod, classmethod)):
+        return cast("Callable[P, R]", type(target)(program(target.__func__)))
+    if isinstance(target, type) or not callable(target):
+        raise TypeError(
+            f"@ell.program takes a function or another callable, not {target!r}. "
+            "To follow a class, decorate the methods whose result is sent to a model"
+        )
+    return instrumented(target, target)
+
+
+def instrumented(target: Callable[..., Any], body: Callable[..., Any]) -> Callable[..., Any]:
+    """A wrapper that runs ``body`` as an invocation of the program ``target``.
+
+    The two differ where a decorator adds something to what the user wrote, such as sending its result to a model.
+    """
+    openai.prepare()
+    watched = Program(target)
+    kind = body if inspect.isroutine(body) or isinstance(body, functools.partial) else type(body).__call__
+    if inspect.isasyncgenfunction(kind):
+        wrapper = _async_generator(watched, body)
+    elif inspect.isgeneratorfunction(kind):
+        wrapper = _generator(watched, body)
+    elif inspect.iscoroutinefunction(kind):
+        wrapper = _coroutine(watched, body)
+    else:
+        wrapper = _function(watched, body)
+    functools.update_wrapper(wrapper, target)
+    setattr(wrapper, MARK, watched)
+    return wrapper
+
+
+def _function(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with Run(watched, args, kwargs) as run:
+            return run.returned(body(*args, **kwargs))
+
+    return wrapper
+
+
+def _coroutine(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with Run(watched, args, kwargs) as run:
+            return run.returned(await body(*args, **kwargs))
+
+    return wrapper
+
+
+def _generator(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        run = Run(watched, args, kwargs).begin()
+        steps = body(*args, **kwargs)
+        step, sent = steps.send, None
+        try:
+            while True:
+                with run.current():
+                    item = step(sent)
+                run.yielded(item)
+                try:
+                    step, sent = steps.send, (yield item)
+                except GeneratorExit:
+                    with run.current():
+                        steps.close()
+                    raise
+                except BaseException as error:
+                    step, sent = steps.throw, error
+        except StopIteration as stop:
+            run.end()
+            return stop.value
+        except BaseException as error:
+            run.end(error)
+            raise
+
+    return wrapper
+
+
+def _async_generator(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        run = Run(watched, args, kwargs).begin()
+        steps = body(*args, **kwargs)
+        step, sent = steps.asend, None
+        try:
+            while True:
+                with run.current():
+                    item = await step(sent)
+                run.yielded(item)
+                try:
+                    step, sent = steps.asend, (yield item)
+                except GeneratorExit:
+                    with run.current():
+                        await steps.aclose()
+                    raise
+                except BaseException as error:
+                    step, sent = steps.athrow, error
+        except StopAsyncIteration:
+            run.end()
+        except BaseException as error:
+            run.end(error)
+            raise
+
+    return wrapper
+
+
+class Run:
+    """One invocation, from its first to its last moment. None of its methods raises, and all may be used with no span."""
+
+    def __init__(self, watched: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._watched = watched
+        self._args = args
+        self._kwargs = kwargs
+        self._invocation: Invocation | None = None
+        self._current = _Current(None)
+        self._record = False
+        self._budget = 0
+        self._items: list[Any] | None = None
+
+    def __enter__(self) -> Self:
+        self.begin()
+        self._current.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._current.__exit__(kind, error, trace)
+        self.end(error)
+
+    def begin(self) -> Self:
+        """Determine the version, start the span, record the arguments."""
+        with guarded("starting an invocation"):
+            pipeline = providers.pipeline()
+            if pipeline.settings.disabled:
+                return self
+            closure = self._watched.announced(pipeline)
+            span = pipeline.tracer.start_span(
+                f"{semconv.OPERATION_INVOKE_WORKFLOW} {closure.name}",
+                kind=SpanKind.INTERNAL,
+                links=[_consumes(origin) for origin in origins.among(self._args, self._kwargs)],
+            )
+            self._invocation = Invocation(invocations.new_id(), closure.name, closure.version, span)
+            self._current = _Current(self._invocation)
+            self._record = pipeline.settings.record_content and span.is_recording()
+            self._budget = pipeline.settings.value_bytes
+            span.set_attributes(
+                {
+                    semconv.GEN_AI_OPERATION_NAME: semconv.OPERATION_INVOKE_WORKFLOW,
+                    semconv.GEN_AI_WORKFLOW_NAME: closure.name,
+                    semconv.CODE_FUNCTION_NAME: closure.name,
+                    semconv.CODE_FILE_PATH: closure.file or "",
+                    semconv.CODE_LINE_NUMBER: closure.line or 0,
+                }
+            )
+            self._record_arguments(span)
+        return self
+
+    def current(self) -> _Current:
+        """Context manager: the invocation is current inside."""
+        return self._current
+
+    def returned(self, result: R) -> R:
+        """Note the result, and that it came from here. Returns it."""
+        with guarded("recording a result"):
+            if self._invocation is not None:
+                origins.remember(result, self._invocation)
+                if self._record:
+                    self._set(semconv.ELL_INVOCATION_RESULT, to_json(result, self._budget))
+        return result
+
+    def yielded(self, item: object) -> None:
+        """Note one item of a generator."""
+        if self._record:
+            if self._items is None:
+                self._items = []
+            if len(self._items) < self._budget:  # an item takes a character at least
+                self._items.append(item)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the span, once: well, abandoned (``GeneratorExit``), or with an error."""
+        with guarded("ending an invocation"):
+            if self._invocation is None:
+                return
+            span, self._invocation = self._invocation.span, None
+            if self._items is not None:
+                span.set_attribute(semconv.ELL_INVOCATION_RESULT, to_json(_joined(self._items), self._budget))
+            if isinstance(error, GeneratorExit):
+                span.set_attribute(semconv.ELL_INVOCATION_ABANDONED, True)
+            elif error is not None:
+                span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {_message(error)}"))
+                span.set_attribute(semconv.ERROR_TYPE, type(error).__qualname__)
+            span.end()
+
+    def _record_arguments(self, span: Span) -> None:
+        if self._record:
+            named = _named(self._watched.target, self._args, self._kwargs)
+            span.set_attribute(semconv.ELL_INVOCATION_ARGUMENTS, to_json(named, self._budget))
+
+    def _set(self, name: str, value: str) -> None:
+        if self._invocation is not None:
+            self._invocation.span.set_attribute(name, value)
+
+
+class _Current:
+    """Context manager that makes an invocation current; may be entered many times, one after the other."""
+
+    def __init__(self, invocation: Invocation | None) -> None:
+        self._invocation = invocation
+        self._entered: otel_context.Context | None = None
+        self._token: Any = None
+
+    def __enter__(self) -> None:
+        if self._invocation is not None:
+            self._entered = invocations.entered(self._invocation)
+            self._token = otel_context.attach(self._entered)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A coroutine that is dropped halfway is closed by the garbage collector, in whatever context that runs in:
+        # there is nothing to give back there.
+        if self._token is not None and otel_context.get_current() is self._entered:
+            otel_context.detach(self._token)
+        self._token = None
+
+
+def _consumes(origin: SpanContext) -> Link:
+    return Link(origin, {semconv.ELL_LINK: semconv.LINK_CONSUMES})
+
+
+def _named(target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by parameter name; what the signature has no name for stands under ``*``."""
+    code = getattr(target, "__code__", None)
+    names = code.co_varnames[: code.co_argcount] if code else ()
+    named = dict(zip(names, args, strict=False))
+    if len(args) > len(names):
+        named["*"] = args[len(names) :]
+    return {**named, **kwargs}
+
+
+def _joined(items: list[Any]) -> Any:
+    """The items of a generator as one value: a text where all are text, as in a stream, else a list."""
+    return "".join(items) if items and all(isinstance(item, str) for item in items) else items
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:1000]
+    except Exception:
+        return "(its message cannot be had)"

@@ -1,0 +1,222 @@
+"""The one module that knows the ``openai`` package: its spans, its clients, its requests and its responses.
+
+Spans come from OpenTelemetry's own ``opentelemetry-instrumentation-genai-openai``. It is switched on when ``openai`` is
+imported, whichever comes first, so that a program without it never pays for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import trace
+from opentelemetry.metrics import NoOpMeterProvider
+
+from ell_otel import config
+from ell_otel.errors import InstrumentationError
+from ell_otel.instrumentation.conversation import Message, Tool, ToolCall
+from ell_otel.telemetry import providers
+from ell_otel.telemetry.guard import guarded, tell
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+
+INSTALL: Final = "pip install 'ell-otel[openai]'"
+_CONTENT_SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+
+# -- spans ------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def prepare() -> None:
+    """See to it that ``openai`` is instrumented as soon as it is imported. Costs nothing until then. Never raises."""
+    with guarded("preparing to instrument openai"):
+        if config.resolve().disabled:
+            return
+        if importlib.util.find_spec("wrapt") is None:
+            if importlib.util.find_spec("openai") is not None:
+                tell("openai", f"openai is installed, its instrumentation is not: no model spans. {INSTALL}")
+            return
+        import wrapt
+
+        wrapt.register_post_import_hook(_instrument, "openai")
+
+
+def apply_content_switch(record: bool) -> None:
+    """Record messages on spans or not, where the user has not said so in the environment."""
+    if os.environ.get(_CONTENT_SWITCH, _switch_set_by_us) == _switch_set_by_us:
+        _set_switch("SPAN_ONLY" if record else "NO_CONTENT")
+
+
+_switch_set_by_us = ""
+
+
+def _set_switch(value: str) -> None:
+    # The instrumentation has no other way to be told; it reads the variable at every request.
+    global _switch_set_by_us
+    os.environ[_CONTENT_SWITCH] = _switch_set_by_us = value
+
+
+def _instrument(_: object) -> None:
+    with guarded("instrumenting openai"):
+        try:
+            from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
+        except ImportError as error:
+            tell("openai", f"openai cannot be instrumented, no model spans: {error}. {INSTALL}")
+            return
+        instrumentor = OpenAIInstrumentor()
+        if instrumentor.is_instrumented_by_opentelemetry:
+            return  # the application did it; its spans are stamped all the same if they go through its provider
+        apply_content_switch(config.resolve().record_content)
+        # Metrics cost as much as the span; ours are computed from spans.
+        instrumentor.instrument(tracer_provider=_PipelineTracerProvider(), meter_provider=NoOpMeterProvider())
+
+
+class _PipelineTracerProvider(trace.TracerProvider):
+    """Gives tracers that always use the pipeline in force, made at the first span and perhaps exchanged later."""
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+        return _PipelineTracer(args, kwargs)
+
+
+class _PipelineTracer(trace.Tracer):
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._args = args
+        self._kwargs = kwargs
+
+    def _tracer(self) -> trace.Tracer:
+        pipeline = providers.pipeline()
+        if pipeline.settings.disabled:
+            return pipeline.tracer
+        return pipeline.tracer_provider.get_tracer(*self._args, **self._kwargs)
+
+    def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
+        return self._tracer().start_span(*args, **kwargs)
+
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
+        return self._tracer().start_as_current_span(*args, **kwargs)
+
+
+# -- clients ----------------------------------------------------------------------------------------------------------
+
+_clients: dict[str, Any] = {}
+
+
+def use_clients(client: OpenAI | None, async_client: AsyncOpenAI | None) -> None:
+    """The clients for programs that name none. None leaves what is set."""
+    if client is not None:
+        _clients["OpenAI"] = client
+    if async_client is not None:
+        _clients["AsyncOpenAI"] = async_client
+
+
+def _default_client(kind: str) -> Any:
+    if kind not in _clients:
+        _clients[kind] = getattr(_package(), kind)()  # reads OPENAI_API_KEY and OPENAI_BASE_URL
+    return _clients[kind]
+
+
+def _package() -> Any:
+    try:
+        import openai
+    except ModuleNotFoundError as error:
+        if error.name != "openai":
+            raise
+        raise InstrumentationError(f"this program needs the openai package: {INSTALL}") from None
+    return openai
+
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+
+
+def request(model: str, messages: Sequence[Message], params: dict[str, Any], tools: Sequence[Tool]) -> dict[str, Any]:
+    """Keyword arguments for ``chat.completions.create`` or ``.parse``."""
+    arguments: dict[str, Any] = {"model": model, "messages": [as_openai(message) for message in messages], **params}
+    if tools:
+        arguments["tools"] = [
+            {
+                "type": "function",
+                "function": {"name": tool.name, "description": tool.description, "parameters": tool.schema()},
+            }
+            for tool in tools
+        ]
+    if arguments.get("stream"):
+        arguments.setdefault("stream_options", {"include_usage": True})  # else a streamed answer has no token counts
+    return arguments
+
+
+def complete(client: Any, arguments: dict[str, Any], tools: Sequence[Tool]) -> list[Message]:
+    """Send a request; one message per choice. What the SDK raises goes through."""
+    completions = (client or _default_client("OpenAI")).chat.completions
+    return _messages(_method(completions, arguments)(**arguments), tools)
+
+
+async def complete_async(client: Any, arguments: dict[str, Any], tools: Sequence[Tool]) -> list[Message]:
+    """As ``complete``, with an async client."""
+    completions = (client or _default_client("AsyncOpenAI")).chat.completions
+    return _messages(await _method(completions, arguments)(**arguments), tools)
+
+
+def stream(client: Any, arguments: dict[str, Any]) -> Iterator[str]:
+    """Send a streaming request; yields the first choice's text, piece by piece."""
+    with (client or _default_client("OpenAI")).chat.completions.create(**arguments) as chunks:
+        for chunk in chunks:
+            if piece := _piece(chunk):
+                yield piece
+
+
+async def stream_async(client: Any, arguments: dict[str, Any]) -> AsyncIterator[str]:
+    """As ``stream``, with an async client."""
+    async with await (client or _default_client("AsyncOpenAI")).chat.completions.create(**arguments) as chunks:
+        async for chunk in chunks:
+            if piece := _piece(chunk):
+                yield piece
+
+
+def is_async_client(client: object) -> bool:
+    """Whether ``client`` is one of the SDK's async clients."""
+    sdk = sys.modules.get("openai")
+    return sdk is not None and isinstance(client, sdk.AsyncOpenAI)
+
+
+def as_openai(message: Message) -> dict[str, Any]:
+    """``message`` as the chat completions API takes it."""
+    result: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_call_id is not None:
+        result["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        result["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return result
+
+
+def _method(completions: Any, arguments: dict[str, Any]) -> Callable[..., Any]:
+    structured = isinstance(arguments.get("response_format"), type)
+    method: Callable[..., Any] = completions.parse if structured else completions.create
+    return method
+
+
+def _messages(response: Any, tools: Sequence[Tool]) -> list[Message]:
+    by_name = {tool.name: tool for tool in tools}
+    return [_message(choice.message, by_name) for choice in response.choices]
+
+
+def _message(answer: Any, tools: dict[str, Tool]) -> Message:
+    calls = tuple(
+        ToolCall(call.id, call.function.name, call.function.arguments, tools.get(call.function.name))
+        for call in answer.tool_calls or ()
+        if call.type == "function"
+    )
+    text = answer.content if answer.content is not None else getattr(answer, "refusal", None)
+    return Message("assistant", text or "", tool_calls=calls, parsed=getattr(answer, "parsed", None))
+
+
+def _piece(chunk: Any) -> str:
+    return (chunk.choices[0].delta.content or "") if chunk.choices and chunk.choices[0].index == 0 else ""

@@ -1,0 +1,57 @@
+"""``ell.init`` and ``ell.flush``. Neither is needed: without ``init`` the environment and the defaults decide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.trace import TracerProvider
+
+from ell_otel import config
+from ell_otel.instrumentation import openai
+from ell_otel.telemetry import providers
+from ell_otel.telemetry.guard import guarded
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+
+
+def init(
+    *,
+    dir: str | None = None,
+    endpoint: str | None = None,
+    protocol: str | None = None,
+    service_name: str | None = None,
+    content: bool | None = None,
+    durability: str | None = None,
+    disabled: bool | None = None,
+    tracer_provider: TracerProvider | None = None,
+    client: OpenAI | None = None,
+    async_client: AsyncOpenAI | None = None,
+) -> None:
+    """Say where telemetry goes and what it contains; what is not given comes from the environment (docs/settings.md).
+
+    ``tracer_provider`` is the application's own, to be joined; an SDK provider set globally is joined without being
+    named. ``client`` and ``async_client`` serve programs that name none. May be called again: the pipeline before is
+    flushed and ended. Raises ``ConfigError`` for a setting that cannot be used.
+    """
+    settings = config.resolve(
+        dir=dir,
+        endpoint=endpoint,
+        protocol=protocol,
+        service_name=service_name,
+        content=content,
+        durability=durability,
+        disabled=disabled,
+    )
+    openai.use_clients(client, async_client)
+    openai.prepare()
+    openai.apply_content_switch(settings.record_content)
+    providers.configure(settings, tracer_provider)
+
+
+def flush() -> bool:
+    """Hand on every span that has ended so far; True when all of it was. The local spool never needs it."""
+    flushed = False
+    with guarded("flushing"):
+        flushed = providers.pipeline().flush()
+    return flushed

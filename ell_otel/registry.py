@@ -1,0 +1,72 @@
+"""Programs of this process: which version each one is now, and which versions have been announced.
+
+A version's closure is sent before the first span that carries it, once per process, and again at a long interval, for
+the sake of a store that was emptied meanwhile.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ell_otel import git
+from ell_otel.closure import Closure, capture
+from ell_otel.telemetry import emit
+from ell_otel.telemetry.guard import guarded
+
+if TYPE_CHECKING:
+    from ell_otel.program_pb2 import ProgramVersion
+    from ell_otel.telemetry.providers import Pipeline
+
+ANNOUNCE_AGAIN_S: Final = 6 * 3600.0
+
+
+class Program:
+    """A function whose versions we follow. ``target`` is what the user wrote, undecorated."""
+
+    def __init__(self, target: Callable[..., Any]) -> None:
+        self.target = target
+        self._closure: Closure | None = None
+        self._lock = threading.RLock()
+
+    def closure(self) -> Closure:
+        """The closure as of now. Captured at first use; again when a function or class it rests on was redefined."""
+        closure = self._closure
+        if closure is None or not closure.is_current():
+            with self._lock:
+                closure = self._closure = capture(self.target)
+        return closure
+
+    def announced(self, pipeline: Pipeline) -> Closure:
+        """The closure as of now, after its version has been announced through ``pipeline``."""
+        closure = self.closure()
+        key = (closure.name, closure.version)
+        now = time.monotonic()
+        if now - pipeline.announced.get(key, -ANNOUNCE_AGAIN_S) >= ANNOUNCE_AGAIN_S:
+            with self._lock, guarded("announcing a program version"):
+                pipeline.announced[key] = now
+                emit.program_event(pipeline.logger, wire_version(closure))
+        return closure
+
+
+def wire_version(closure: Closure) -> ProgramVersion:
+    """``closure`` as the message that goes over the wire, with what git says of where it was found."""
+    from ell_otel.program_pb2 import Git, Origin, Part, ProgramVersion, Use
+
+    state = git.describe(Path(closure.file).parent) if closure.file else git.Git()
+    return ProgramVersion(
+        name=closure.name,
+        version=closure.version,
+        source=closure.text,
+        parts=[Part(module=part.module, names=part.names, text=part.text) for part in closure.parts],
+        uses=[Use(name=use.name, version=use.version) for use in closure.uses],
+        partial=closure.partial,
+        warnings=closure.warnings,
+        origin=Origin(file=closure.file or "", line=closure.line or 0, python=platform.python_version()),
+        git=Git(commit=state.commit, branch=state.branch, dirty=state.dirty, remote=state.remote),
+        packages=dict(closure.packages),
+    )

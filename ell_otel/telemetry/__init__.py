@@ -1,0 +1,1 @@
+"""The capture plane's OpenTelemetry side: from a span that ends to bytes on their way."""

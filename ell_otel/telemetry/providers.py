@@ -1,0 +1,178 @@
+"""One pipeline per process: where invocations become spans, and where those go.
+
+With no OTLP endpoint the way is: span → stamp → finish → spool in the ``.ell`` folder. With one: span → stamp → finish
+→ batch → the stock OTLP exporter. An application's own ``TracerProvider`` is joined, never replaced: our processors are
+added to it, and where it exports by itself we export none of its spans again. We never set a global provider.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry._logs import Logger, NoOpLogger
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.trace import Tracer
+
+from ell_otel import config, semconv
+from ell_otel.errors import ExportError
+from ell_otel.telemetry import emit
+from ell_otel.telemetry.exporter import Losses, SpoolLogExporter, SpoolSpanExporter, otlp_exporters
+from ell_otel.telemetry.guard import guarded, tell
+from ell_otel.telemetry.processors import FinishProcessor, StampProcessor, Step, drop_content, redact_content
+from ell_otel.telemetry.segments import SegmentWriter
+
+SPOOL: Final = "spool"
+BATCH_SPANS: Final = 64
+"""Spans per OTLP request: with usual prompts far below the 4 MiB that gRPC servers take (the SDK's default is 512)."""
+
+
+class Pipeline:
+    """Tracer, logger and exporters made from ``settings``. ``directory`` is the ``.ell`` folder when local, else None."""
+
+    def __init__(self, settings: config.Settings, tracer_provider: TracerProvider | None = None) -> None:
+        self.settings = settings
+        self.directory: Path | None = None
+        self.announced: dict[tuple[str, str], float] = {}  # (program, version) -> when, by the monotonic clock
+        self._losses = Losses(lambda count, reason: emit.loss_event(self.logger, count, reason))
+        self._owned: list[SpanProcessor] = []
+        joined = tracer_provider or _application_provider()
+        resource = joined.resource if joined else _resource(settings)
+        self._logger_provider = LoggerProvider(resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
+        self.tracer_provider = joined or TracerProvider(
+            resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
+        )
+        self._add(StampProcessor())
+        self._connect(joined=joined is not None)
+        self.tracer: Tracer = self.tracer_provider.get_tracer(semconv.SCOPE_NAME)
+        self.logger: Logger = self._logger_provider.get_logger(semconv.SCOPE_NAME)
+
+    def _connect(self, *, joined: bool) -> None:
+        steps: tuple[Step, ...] = (redact_content,) if self.settings.record_content else (drop_content,)
+        if self.settings.local:
+            self.directory = config.find_directory(self.settings)
+            with guarded("preparing the .ell folder"):
+                _prepare(self.directory)
+            writer = SegmentWriter(
+                self.directory / SPOOL,
+                segment_bytes=self.settings.segment_bytes,
+                durability=self.settings.durability,
+            )
+            spool: SpanProcessor = SimpleSpanProcessor(SpoolSpanExporter(writer, self._losses))
+            self._add(FinishProcessor(spool, steps, only_ours=joined))
+            logs = SimpleLogRecordProcessor(SpoolLogExporter(writer, self._losses))
+            self._logger_provider.add_log_record_processor(logs)
+            return
+        span_exporter, log_exporter = otlp_exporters(self.settings.endpoint, self.settings.protocol)
+        if not joined:  # an application's own provider has its own exporter
+            batch = BatchSpanProcessor(span_exporter, max_export_batch_size=BATCH_SPANS)
+            self._add(FinishProcessor(batch, steps, only_ours=False))
+        self._logger_provider.add_log_record_processor(BatchLogRecordProcessor(log_exporter))
+
+    def _add(self, processor: SpanProcessor) -> None:
+        self._owned.append(processor)
+        self.tracer_provider.add_span_processor(processor)
+
+    def flush(self) -> bool:
+        """Hand on everything that has ended so far. True when all of it was."""
+        flushed = [processor.force_flush() for processor in self._owned]
+        return all(flushed) and self._logger_provider.force_flush()
+
+    def shutdown(self) -> None:
+        """Flush and stop, within the exit deadline of the settings. Further spans are not recorded."""
+        if self.settings.local:
+            self._stop()
+            return
+        # The SDK's own shutdown waits up to 30 s for an endpoint that does not answer; nobody's exit should.
+        worker = threading.Thread(target=self._stop, name="ell-otel-exit", daemon=True)
+        worker.start()
+        worker.join(self.settings.exit_ms / 1000)
+        if worker.is_alive():
+            tell("exit", f"{self.settings.endpoint} did not take the last telemetry in time; it is lost")
+
+    def _stop(self) -> None:
+        with guarded("ending"):
+            self._losses.report()
+            for processor in self._owned:
+                processor.shutdown()
+            self._logger_provider.shutdown()
+
+
+class DisabledPipeline(Pipeline):
+    """Does nothing: for ``ELL_OTEL_DISABLED`` and for settings that cannot be used."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        self.settings = settings
+        self.directory = None
+        self.announced = {}
+        self.tracer = trace.NoOpTracer()
+        self.logger = NoOpLogger(semconv.SCOPE_NAME)
+
+    def flush(self) -> bool:
+        return True
+
+    def shutdown(self) -> None:
+        """Nothing to stop."""
+
+
+_lock = threading.RLock()
+_current: Pipeline | None = None
+
+
+def pipeline() -> Pipeline:
+    """The pipeline in force; made from the environment at first use."""
+    return _current or configure()
+
+
+def configure(settings: config.Settings | None = None, tracer_provider: TracerProvider | None = None) -> Pipeline:
+    """Make the pipeline for ``settings`` (default: from the environment) and put it in the place of the one before.
+
+    Settings in the environment that cannot be used are told, and disable us: they are no reason for the host to fail.
+    """
+    global _current
+    with _lock:
+        if settings is None:
+            if _current is not None:  # another thread was first
+                return _current
+            settings = config.Settings(disabled=True)
+            with guarded("reading the settings"):
+                settings = config.resolve()
+        if _current is not None:
+            _current.shutdown()
+        _current = DisabledPipeline(settings) if settings.disabled else Pipeline(settings, tracer_provider)
+        return _current
+
+
+@atexit.register
+def _at_exit() -> None:
+    if _current is not None:
+        _current.shutdown()
+
+
+def _application_provider() -> TracerProvider | None:
+    provider = trace.get_tracer_provider()
+    return provider if isinstance(provider, TracerProvider) else None
+
+
+def _resource(settings: config.Settings) -> Resource:
+    name = settings.service_name or Path(sys.argv[0] if sys.argv else "").stem or "python"
+    return Resource.create({semconv.SERVICE_NAME: name, "process.pid": os.getpid()})
+
+
+def _prepare(directory: Path) -> None:
+    try:
+        config.make_directory(directory)
+    except OSError as error:
+        raise ExportError(
+            f"cannot make {directory}: {error.strerror}. Name another folder with ELL_OTEL_DIR"
+        ) from error

@@ -1,0 +1,133 @@
+"""One ASGI application on one port, on a thread and an event loop of its own.
+
+The port is bound before the thread starts, so that a port in use is a ``ConfigError`` for whoever starts us, with the
+holder's name when ``/proc`` tells it, and never a line in a log that nobody reads.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from ell_otel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+_START_S: Final = 10.0
+_CONNECTIONS: Final = 256
+_LISTENING: Final = "0A"  # the state column of /proc/net/tcp
+
+
+class HttpListener:
+    """Serves ``app`` on ``host:port`` between ``start()`` and ``stop()``.
+
+    ``name`` is what people are told is listening; ``flag`` is the command-line option that sets the port, for the
+    message when it is taken. ``port`` is the one asked for until ``start()`` has bound, then the one in force.
+    """
+
+    def __init__(self, name: str, app: ASGIApp, *, host: str, port: int, flag: str) -> None:
+        self.name = name
+        self.host = host
+        self.port = port
+        self._flag = flag
+        self._config = uvicorn.Config(
+            app, lifespan="off", log_config=None, access_log=False, server_header=False, limit_concurrency=_CONNECTIONS
+        )
+        self._server = uvicorn.Server(self._config)
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Bind and serve. Raises ``ConfigError`` when the address cannot be had."""
+        bound = _bind(self.host, self.port, self._flag)
+        self.port = bound.getsockname()[1]
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [bound]}, name=f"ell-otel {self.name}", daemon=True
+        )
+        self._thread.start()
+        deadline = time.monotonic() + _START_S
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise ConfigError(f"{self.name} did not start on {self.host}:{self.port}")
+            time.sleep(0.005)
+
+    def stop(self, deadline_s: float) -> None:
+        """Accept nothing more; let what is being answered finish, at most ``deadline_s`` seconds."""
+        if self._thread is None:
+            return
+        self._config.timeout_graceful_shutdown = max(1, int(deadline_s))
+        self._server.should_exit = True
+        self._thread.join(deadline_s + 1.0)
+        self._thread = None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a port bound to ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def address_error(error: OSError | None, host: str, port: int, flag: str) -> ConfigError:
+    """The ``ConfigError`` for an address that could not be bound. ``error`` None: the port is taken."""
+    if error is not None and error.errno != errno.EADDRINUSE:
+        return ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}; see --host and {flag}")
+    holder = _holder(port)
+    by = f" by {holder}" if holder else ""
+    return ConfigError(f"port {port} is in use{by}; choose another with `{flag} PORT`, or `{flag} 0` for any free port")
+
+
+def _bind(host: str, port: int, flag: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Lets a restart have the port while old connections linger in TIME_WAIT; it does not share a port in use.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host.strip("[]"), port))
+        listening.listen(512)
+    except OSError as error:
+        listening.close()
+        raise address_error(error, host, port, flag) from error
+    except OverflowError as error:
+        listening.close()
+        raise ConfigError(f"{flag} {port} is not a port: it takes 0 to 65535") from error
+    return listening
+
+
+def _holder(port: int) -> str:
+    """``process 123 (python app.py)``, or empty when it cannot be found out (other users' processes, no /proc)."""
+    sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    if not sockets:
+        return ""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.readlink(link) in sockets for link in (process / "fd").iterdir()):
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                return f"process {process.name} ({command[:120]})"
+        except OSError:  # it ended meanwhile, or it is not ours to look at
+            continue
+    return ""
+
+
+def _listening_inodes(port: int) -> set[str]:
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for fields in map(str.split, lines):
+            if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(fields[9])
+    return inodes
