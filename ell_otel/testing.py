@@ -2,6 +2,7 @@
 
 ``FakeModel`` is a real HTTP server on loopback that speaks the OpenAI API (chat completions, streamed or not, tools,
 structured output, several choices, embeddings) and always gives the same answer to the same request.
+``recorded`` reads what a program has put into the spool of an ``.ell`` folder, and leaves it there.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
+
+from ell_otel.telemetry.segments import SPOOL_NAME, Kind, pending
 
 Reply = Callable[[dict[str, Any]], str | dict[str, Any]]
 """From the request's JSON to the answer's text, or to a whole assistant message (``{"content", "tool_calls"}``)."""
@@ -90,6 +95,102 @@ class FakeModel:
                 """Silent."""
 
         return Handler
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSpan:
+    """A span as it was accepted. ``attributes`` are plain values; ids are lower-case hex; ``status`` ok or error."""
+
+    name: str
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    attributes: dict[str, Any]
+    status: str
+    message: str
+    links: tuple[str, ...]  # span ids
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event as it was accepted."""
+
+    name: str
+    body: str
+    trace_id: str
+    span_id: str
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What is in a spool, in the order it was accepted."""
+
+    spans: list[RecordedSpan]
+    events: list[RecordedEvent]
+
+    def span(self, name: str) -> RecordedSpan:
+        """The only span of this name. Raises ``LookupError`` when there is none, or more."""
+        found = [span for span in self.spans if span.name == name]
+        if len(found) != 1:
+            raise LookupError(f"{len(found)} spans are called {name!r}; there are: {[span.name for span in self.spans]}")
+        return found[0]
+
+
+def recorded(directory: Path) -> Recording:
+    """Everything in the spool of the ``.ell`` folder ``directory`` that no store has taken over yet."""
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    recording = Recording([], [])
+    for segment in pending(directory / SPOOL_NAME):
+        for frame in segment.read(max_bytes=1 << 30).frames:
+            if frame.kind is Kind.TRACES:
+                traces = ExportTraceServiceRequest.FromString(frame.payload)
+                scopes = [scope for resource in traces.resource_spans for scope in resource.scope_spans]
+                recording.spans.extend(_span(span) for scope in scopes for span in scope.spans)
+            else:
+                logs = ExportLogsServiceRequest.FromString(frame.payload)
+                groups = [scope for resource in logs.resource_logs for scope in resource.scope_logs]
+                recording.events.extend(_event(record) for group in groups for record in group.log_records)
+    return recording
+
+
+def _span(span: Any) -> RecordedSpan:
+    return RecordedSpan(
+        span.name,
+        span.trace_id.hex(),
+        span.span_id.hex(),
+        span.parent_span_id.hex(),
+        _attributes(span.attributes),
+        "error" if span.status.code == span.status.STATUS_CODE_ERROR else "ok",
+        span.status.message,
+        tuple(link.span_id.hex() for link in span.links),
+    )
+
+
+def _event(record: Any) -> RecordedEvent:
+    return RecordedEvent(
+        record.event_name,
+        record.body.string_value,
+        record.trace_id.hex(),
+        record.span_id.hex(),
+        _attributes(record.attributes),
+    )
+
+
+def _attributes(attributes: Any) -> dict[str, Any]:
+    return {each.key: _value(each.value) for each in attributes}
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_value(each) for each in value.array_value.values]
+    return getattr(value, kind) if kind else None
+
+
+# -- what a fake model says -------------------------------------------------------------------------------------------
 
 
 def default_reply(request: dict[str, Any]) -> str | dict[str, Any]:

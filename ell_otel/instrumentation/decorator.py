@@ -26,6 +26,7 @@ from ell_otel.telemetry import providers
 from ell_otel.telemetry.guard import guarded
 from ell_otel.telemetry.invocation import Invocation
 from ell_otel.telemetry.messages import to_json
+from ell_otel.telemetry.processors import stamp
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -185,6 +186,7 @@ class Run:
             self._budget = pipeline.settings.value_bytes
             span.set_attributes(
                 {
+                    **stamp(self._invocation),
                     semconv.GEN_AI_OPERATION_NAME: semconv.OPERATION_INVOKE_WORKFLOW,
                     semconv.GEN_AI_WORKFLOW_NAME: closure.name,
                     semconv.CODE_FUNCTION_NAME: closure.name,

@@ -6,10 +6,12 @@ imported, whichever comes first, so that a program without it never pays for it.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib.util
 import os
 import sys
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -104,21 +106,33 @@ class _PipelineTracer(trace.Tracer):
 
 # -- clients ----------------------------------------------------------------------------------------------------------
 
-_clients: dict[str, Any] = {}
+_client: OpenAI | None = None
+_async_client: AsyncOpenAI | None = None
+_async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = weakref.WeakKeyDictionary()
 
 
 def use_clients(client: OpenAI | None, async_client: AsyncOpenAI | None) -> None:
     """The clients for programs that name none. None leaves what is set."""
-    if client is not None:
-        _clients["OpenAI"] = client
-    if async_client is not None:
-        _clients["AsyncOpenAI"] = async_client
+    global _client, _async_client
+    _client = client or _client
+    _async_client = async_client or _async_client
 
 
-def _default_client(kind: str) -> Any:
-    if kind not in _clients:
-        _clients[kind] = getattr(_package(), kind)()  # reads OPENAI_API_KEY and OPENAI_BASE_URL
-    return _clients[kind]
+def _default_client() -> OpenAI:
+    global _client
+    if _client is None:
+        _client = _package().OpenAI()  # reads OPENAI_API_KEY and OPENAI_BASE_URL
+    return _client
+
+
+def _default_async_client() -> AsyncOpenAI:
+    """The client given to ``init``, else one for the running loop: its connections die with the loop they were made in."""
+    if _async_client is not None:
+        return _async_client
+    loop = asyncio.get_running_loop()
+    if loop not in _async_clients:
+        _async_clients[loop] = _package().AsyncOpenAI()
+    return _async_clients[loop]
 
 
 def _package() -> Any:
@@ -152,19 +166,19 @@ def request(model: str, messages: Sequence[Message], params: dict[str, Any], too
 
 def complete(client: Any, arguments: dict[str, Any], tools: Sequence[Tool]) -> list[Message]:
     """Send a request; one message per choice. What the SDK raises goes through."""
-    completions = (client or _default_client("OpenAI")).chat.completions
+    completions = (client or _default_client()).chat.completions
     return _messages(_method(completions, arguments)(**arguments), tools)
 
 
 async def complete_async(client: Any, arguments: dict[str, Any], tools: Sequence[Tool]) -> list[Message]:
     """As ``complete``, with an async client."""
-    completions = (client or _default_client("AsyncOpenAI")).chat.completions
+    completions = (client or _default_async_client()).chat.completions
     return _messages(await _method(completions, arguments)(**arguments), tools)
 
 
 def stream(client: Any, arguments: dict[str, Any]) -> Iterator[str]:
     """Send a streaming request; yields the first choice's text, piece by piece."""
-    with (client or _default_client("OpenAI")).chat.completions.create(**arguments) as chunks:
+    with (client or _default_client()).chat.completions.create(**arguments) as chunks:
         for chunk in chunks:
             if piece := _piece(chunk):
                 yield piece
@@ -172,7 +186,7 @@ def stream(client: Any, arguments: dict[str, Any]) -> Iterator[str]:
 
 async def stream_async(client: Any, arguments: dict[str, Any]) -> AsyncIterator[str]:
     """As ``stream``, with an async client."""
-    async with await (client or _default_client("AsyncOpenAI")).chat.completions.create(**arguments) as chunks:
+    async with await (client or _default_async_client()).chat.completions.create(**arguments) as chunks:
         async for chunk in chunks:
             if piece := _piece(chunk):
                 yield piece

@@ -30,9 +30,8 @@ from ell_otel.telemetry import emit
 from ell_otel.telemetry.exporter import Losses, SpoolLogExporter, SpoolSpanExporter, otlp_exporters
 from ell_otel.telemetry.guard import guarded, tell
 from ell_otel.telemetry.processors import FinishProcessor, StampProcessor, Step, drop_content, redact_content
-from ell_otel.telemetry.segments import SegmentWriter
+from ell_otel.telemetry.segments import SPOOL_NAME, SegmentWriter
 
-SPOOL: Final = "spool"
 BATCH_SPANS: Final = 64
 """Spans per OTLP request: with usual prompts far below the 4 MiB that gRPC servers take (the SDK's default is 512)."""
 
@@ -64,7 +63,7 @@ class Pipeline:
             with guarded("preparing the .ell folder"):
                 _prepare(self.directory)
             writer = SegmentWriter(
-                self.directory / SPOOL,
+                self.directory / SPOOL_NAME,
                 segment_bytes=self.settings.segment_bytes,
                 durability=self.settings.durability,
             )
@@ -154,9 +153,13 @@ def configure(settings: config.Settings | None = None, tracer_provider: TracerPr
 
 
 @atexit.register
-def _at_exit() -> None:
-    if _current is not None:
-        _current.shutdown()
+def reset() -> None:
+    """End the pipeline in force, if there is one; the next use makes another. Runs at exit, too."""
+    global _current
+    with _lock:
+        ending, _current = _current, None
+    if ending is not None:
+        ending.shutdown()
 
 
 def _application_provider() -> TracerProvider | None:

@@ -37,6 +37,8 @@ import google_crc32c
 from ell_otel.errors import ExportError
 
 MAGIC: Final = b"ELS\x01"
+SPOOL_NAME: Final = "spool"
+"""The folder of segments inside the ``.ell`` folder."""
 SUFFIX: Final = ".seg"
 FSYNC_INTERVAL_S: Final = 0.2
 READ_BYTES: Final = 4 << 20
@@ -175,7 +177,11 @@ class SegmentWriter:
             self._fsync_thread = threading.Thread(
                 target=_sync_regularly, args=(weakref.ref(self),), name="ell-otel-fsync", daemon=True
             )
-            self._fsync_thread.start()
+            try:
+                self._fsync_thread.start()
+            except RuntimeError:  # the interpreter is ending and starts no more threads
+                self._fsync_thread = None
+                self.sync()
 
     def _after_fork_in_child(self) -> None:
         # The descriptor is shared with the parent, whose segment it stays. Closing ours leaves the parent's lock.
@@ -238,6 +244,13 @@ class Segment:
         try:
             return int(self._mark.read_text(encoding="ascii"))
         except (OSError, ValueError):
+            return 0
+
+    def backlog(self) -> int:
+        """How many bytes of it have not been acknowledged; 0 when it has gone meanwhile."""
+        try:
+            return max(0, self.path.stat().st_size - self.acknowledged)
+        except FileNotFoundError:
             return 0
 
     def read(self, max_bytes: int = READ_BYTES) -> Batch:

@@ -1,0 +1,188 @@
+"""The commands that run things or look after them: ``serve``, ``migrate`` and ``doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Literal
+
+from ell_otel import __version__, cli, config
+from ell_otel.cli.opening import settings_of, take_over_spool
+from ell_otel.cli.output import Output, table
+from ell_otel.config import Settings
+from ell_otel.errors import EllOtelError, StoreLockedError
+
+PACKAGES: Final = {
+    "openai": "ell-otel[openai]",
+    "opentelemetry.instrumentation.genai.openai": "ell-otel[openai]",
+    "chdb": "ell-otel[local]",
+    "clickhouse_connect": "ell-otel[local]",
+    "grpc": "ell-otel[local]",
+    "starlette": "ell-otel[local]",
+}
+
+
+def serve(arguments: argparse.Namespace, output: Output) -> int:
+    """Receive and answer until SIGINT or SIGTERM."""
+    from ell_otel.ingest.counters import Counters
+    from ell_otel.ingest.service import Component, Service
+    from ell_otel.server import app, clickhouse_http
+    from ell_otel.server.security import READER, Role, User, read_token
+    from ell_otel.store.client import Store
+
+    settings = settings_of(
+        arguments,
+        host=arguments.host,
+        grpc_port=arguments.grpc_port,
+        http_port=arguments.http_port,
+        clickhouse_port=arguments.clickhouse_port,
+        port=arguments.port,
+    )
+    directory = config.find_directory(settings)
+
+    def fronts(store: Store, counters: Counters) -> Sequence[Component]:
+        token = read_token(settings, directory)
+        api = app.listener(store, token, host=settings.host, port=settings.port, metrics=counters.prometheus)
+        if not store.local:  # a ClickHouse elsewhere answers for itself
+            return [api]
+        users = {READER: User(token, Role.READER)}
+        front = clickhouse_http.listener(store.name, users, host=settings.host, port=settings.clickhouse_port)
+        return [front, api]
+
+    service = Service(settings, fronts=fronts, narrate=output.narrate)
+    service.start()
+    listening = [{"name": each.name, "host": each.host, "port": each.port} for each in service.components]
+    output.result(listening, lambda _: None)
+    output.finish("ok")
+    output.narrate("ready; Ctrl-C ends it and loses nothing")
+    service.wait()
+    return cli.OK
+
+
+def migrate(arguments: argparse.Namespace, output: Output) -> int:
+    """Bring the tables to this release's schema, or say what that would do."""
+    from ell_otel.store.client import open_store
+    from ell_otel.store.migrate import migrate as apply
+
+    settings = settings_of(arguments)
+    with open_store(settings, purpose="ell-otel migrate") as store:
+        if not store.local and not settings.store:
+            raise StoreLockedError("`ell-otel serve` holds this store; it migrated it when it started. Nothing to do")
+        done = apply(store, dry_run=arguments.dry_run)
+    lines = [(each.number, each.name) for each in done]
+    output.result(done, lambda console: console.print(table(("number", "migration"), lines)) if lines else None)
+    verb = "to be applied" if arguments.dry_run else "applied"
+    output.narrate(f"{len(done)} migrations {verb}" if done else "the schema is up to date")
+    return cli.OK
+
+
+# -- doctor -----------------------------------------------------------------------------------------------------------
+
+Level = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: how it is, and what to do about it if something."""
+
+    level: Level
+    about: str
+    finding: str
+
+
+def doctor(arguments: argparse.Namespace, output: Output) -> int:
+    """Look at everything that commonly goes wrong. Exit code 1 when something did."""
+    settings = settings_of(arguments)
+    directory = config.find_directory(settings)
+    findings = [*_installation(), *_folder(settings, directory), *_spool(directory), *_store(settings, directory, output)]
+    lines = [(each.level, each.about, each.finding) for each in findings]
+    output.result(findings, lambda console: console.print(table(("", "what", "finding"), lines)))
+    return cli.OK if all(each.level == "ok" for each in findings) else cli.FOUND
+
+
+def _installation() -> Iterator[Finding]:
+    yield Finding("ok", "version", f"ell-otel {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for package, extra in PACKAGES.items():
+        try:
+            found = importlib.util.find_spec(package) is not None
+        except ModuleNotFoundError:
+            found = False
+        if not found:
+            yield Finding("warning", "package", f"{package} is not installed: pip install '{extra}'")
+    for package in ("opentelemetry-sdk", "protobuf"):
+        yield Finding("ok", "package", f"{package} {metadata.version(package)}")
+
+
+def _folder(settings: Settings, directory: Path) -> Iterator[Finding]:
+    if not settings.local:
+        yield Finding("ok", "delivery", f"OTLP to {settings.endpoint} ({settings.protocol}); the spool is not used")
+    if not directory.exists():
+        yield Finding("warning", "folder", f"{directory} does not exist yet: it is made when a program first runs there")
+    elif not os.access(directory, os.W_OK):
+        yield Finding("problem", "folder", f"{directory} cannot be written: give permission, or set ELL_OTEL_DIR")
+    else:
+        content = "recorded" if settings.record_content else "not recorded"
+        yield Finding("ok", "folder", f"{directory}; messages, arguments and results are {content}")
+    for other in _other_folders(directory):
+        yield Finding("warning", "folder", f"there is another: {other} (--dir {other})")
+
+
+def _other_folders(directory: Path) -> list[Path]:
+    """``.ell`` folders in the working directory, above and directly below it: what people look for and do not find."""
+    here = Path.cwd()
+    candidates = [folder / config.DIRECTORY_NAME for folder in (here, *here.parents)]
+    candidates += sorted(here.glob(f"*/{config.DIRECTORY_NAME}"))
+    return [each for each in candidates if each.is_dir() and each != directory]
+
+
+def _spool(directory: Path) -> Iterator[Finding]:
+    from ell_otel.telemetry.segments import SPOOL_NAME, pending
+
+    segments = pending(directory / SPOOL_NAME)
+    waiting = sum(segment.backlog() for segment in segments)
+    yield Finding("ok", "spool", f"{len(segments)} segments, {waiting} bytes not yet taken over")
+    quarantined = list((directory / "quarantine").glob("*"))
+    if quarantined:
+        yield Finding("warning", "spool", f"{len(quarantined)} frames that could not be read lie in {quarantined[0].parent}")
+
+
+def _store(settings: Settings, directory: Path, output: Output) -> Iterator[Finding]:
+    from ell_otel.store import queries
+    from ell_otel.store.client import open_store, read_lock
+    from ell_otel.store.migrate import migrate as apply
+
+    if not settings.store and not (directory / "store").exists():
+        yield Finding("ok", "store", "none yet: it is made when a command first reads")
+        return
+    holder = None if settings.store else read_lock(directory)
+    if holder is not None:
+        yield Finding("ok", "store", f"held by process {holder.pid} ({holder.purpose})")
+    try:
+        with open_store(settings, purpose="ell-otel doctor") as store:
+            if store.local:
+                apply(store)
+                if not settings.store:
+                    take_over_spool(directory, store, output)
+            counts = queries.counts(store)
+            unpriced = queries.unpriced_models(store)
+            losses = queries.losses(store)
+    except EllOtelError as error:
+        yield Finding("problem", "store", str(error))
+        return
+    yield Finding(
+        "ok",
+        "store",
+        f"{store.name}: {counts.programs} programs, {counts.versions} versions, {counts.invocations} invocations, "
+        f"{counts.evaluations} scores",
+    )
+    for model in unpriced:
+        yield Finding("warning", "price", f"{model.model}: {model.inferences} requests without a known price")
+    if losses:
+        yield Finding("warning", "losses", f"{losses} records were lost before they were accepted; the last reason is in ell.loss")
+
