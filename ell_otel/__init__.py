@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ell_otel.instrumentation.setup import flush as flush
     from ell_otel.instrumentation.setup import init as init
 
-__version__: Final = "0.1.0"
+__version__ = "0.1.0"
 
 _HOMES: Final = {
     "Closure": "closure",

@@ -16,6 +16,8 @@ from typing import Any, Final
 from ell_otel.errors import ConfigError
 
 DIRECTORY_NAME: Final = ".ell"
+CONTENT_SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_SET_BY_US: Final = "ELL_OTEL_SET_BY_US"
 _PROJECT_MARKERS: Final = ("pyproject.toml", ".git", "setup.py", "setup.cfg")
 
 
@@ -80,7 +82,7 @@ class Settings:
     content: bool | None = _row(
         None,
         "Record messages, arguments and results. Unset: on for the local spool, off towards an endpoint.",
-        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        CONTENT_SWITCH,
         parse=_content,
     )
     durability: str = _row(
@@ -138,12 +140,24 @@ def _from_environment(
     values: dict[str, Any], name: str, row: Mapping[str, Any], environ: Mapping[str, str]
 ) -> None:
     for variable in row["env"]:
-        if text := environ.get(variable):
+        text = environ.get(variable)
+        if text and environ.get(_SET_BY_US) != f"{variable}={text}":
             try:
                 values[name] = row["parse"](text)
             except ValueError as error:
                 raise ConfigError(f"{variable}={text!r} cannot be used: it takes {error}") from None
             return
+
+
+def set_for_libraries(variable: str, value: str) -> None:
+    """Set an environment variable that other libraries can only be told by, unless the user has set it.
+
+    It is remembered, in the environment as well and so by child processes, that its value is none of the user's.
+    """
+    current = os.environ.get(variable)
+    if current is None or os.environ.get(_SET_BY_US) == f"{variable}={current}":
+        os.environ[variable] = value
+        os.environ[_SET_BY_US] = f"{variable}={value}"
 
 
 def find_directory(settings: Settings, start: Path | None = None) -> Path:

@@ -10,13 +10,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ell_otel import __version__, cli, config
 from ell_otel.cli.opening import settings_of, take_over_spool
 from ell_otel.cli.output import Output, table
 from ell_otel.config import Settings
 from ell_otel.errors import EllOtelError, StoreLockedError
+
+if TYPE_CHECKING:
+    from ell_otel.ingest.counters import Counters
+    from ell_otel.ingest.service import Component, Fronts
+    from ell_otel.store.client import Store
 
 PACKAGES: Final = {
     "openai": "ell-otel[openai]",
@@ -30,11 +35,7 @@ PACKAGES: Final = {
 
 def serve(arguments: argparse.Namespace, output: Output) -> int:
     """Receive and answer until SIGINT or SIGTERM."""
-    from ell_otel.ingest.counters import Counters
-    from ell_otel.ingest.service import Component, Service
-    from ell_otel.server import app, clickhouse_http
-    from ell_otel.server.security import READER, Role, User, read_token
-    from ell_otel.store.client import Store
+    from ell_otel.ingest.service import Service
 
     settings = settings_of(
         arguments,
@@ -44,10 +45,25 @@ def serve(arguments: argparse.Namespace, output: Output) -> int:
         clickhouse_port=arguments.clickhouse_port,
         port=arguments.port,
     )
-    directory = config.find_directory(settings)
+    service = Service(settings, fronts=fronts(settings), narrate=output.narrate)
 
-    def fronts(store: Store, counters: Counters) -> Sequence[Component]:
-        token = read_token(settings, directory)
+    def ready() -> None:
+        listening = [{"name": each.name, "host": each.host, "port": each.port} for each in service.components]
+        output.result(listening, lambda _: None)
+        output.finish("ok")
+        output.narrate(f"ready, with {service.where}; Ctrl-C ends it and loses nothing")
+
+    service.run(ready)
+    return cli.OK
+
+
+def fronts(settings: Settings) -> Fronts:
+    """What answers before the store: ClickHouse's HTTP interface, where the store is ours, and the REST API."""
+    from ell_otel.server import app, clickhouse_http
+    from ell_otel.server.security import READER, Role, User, read_token
+
+    def listeners(store: Store, counters: Counters) -> Sequence[Component]:
+        token = read_token(settings, config.find_directory(settings))
         api = app.listener(store, token, host=settings.host, port=settings.port, metrics=counters.prometheus)
         if not store.local:  # a ClickHouse elsewhere answers for itself
             return [api]
@@ -55,14 +71,7 @@ def serve(arguments: argparse.Namespace, output: Output) -> int:
         front = clickhouse_http.listener(store.name, users, host=settings.host, port=settings.clickhouse_port)
         return [front, api]
 
-    service = Service(settings, fronts=fronts, narrate=output.narrate)
-    service.start()
-    listening = [{"name": each.name, "host": each.host, "port": each.port} for each in service.components]
-    output.result(listening, lambda _: None)
-    output.finish("ok")
-    output.narrate("ready; Ctrl-C ends it and loses nothing")
-    service.wait()
-    return cli.OK
+    return listeners
 
 
 def migrate(arguments: argparse.Namespace, output: Output) -> int:

@@ -14,6 +14,7 @@ from ell_otel import cli, differences
 from ell_otel.cli import drawing
 from ell_otel.cli.opening import opened
 from ell_otel.cli.output import Output, short
+from ell_otel.cli.selecting import select
 from ell_otel.errors import ConfigError, NotFoundError
 from ell_otel.store import queries
 from ell_otel.store.client import Store
@@ -116,7 +117,7 @@ def checkout(arguments: argparse.Namespace, output: Output) -> int:
 def sql(arguments: argparse.Namespace, output: Output) -> int:
     """Run one SELECT, read-only."""
     with opened(arguments, output) as store:
-        columns, rows = queries.free(store, arguments.query, limit=arguments.limit)
+        columns, rows = select(store, arguments.query, arguments.limit)
     output.result([dict(zip(columns, row, strict=True)) for row in rows], lambda c: drawing.rows(c, columns, rows))
     if len(rows) == arguments.limit:
         output.narrate(f"cut at {arguments.limit} rows: --limit takes another number", "warning")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib.util
-import os
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
 INSTALL: Final = "pip install 'ell-otel[openai]'"
-_CONTENT_SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
 # -- spans ------------------------------------------------------------------------------------------------------------
@@ -50,18 +48,9 @@ def prepare() -> None:
 
 
 def apply_content_switch(record: bool) -> None:
-    """Record messages on spans or not, where the user has not said so in the environment."""
-    if os.environ.get(_CONTENT_SWITCH, _switch_set_by_us) == _switch_set_by_us:
-        _set_switch("SPAN_ONLY" if record else "NO_CONTENT")
-
-
-_switch_set_by_us = ""
-
-
-def _set_switch(value: str) -> None:
+    """Have messages recorded on spans or not, unless the user has said so in the environment."""
     # The instrumentation has no other way to be told; it reads the variable at every request.
-    global _switch_set_by_us
-    os.environ[_CONTENT_SWITCH] = _switch_set_by_us = value
+    config.set_for_libraries(config.CONTENT_SWITCH, "SPAN_ONLY" if record else "NO_CONTENT")
 
 
 def _instrument(_: object) -> None:

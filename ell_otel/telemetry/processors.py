@@ -38,6 +38,9 @@ CONTENT: Final = frozenset(
 )
 """Attributes that carry what people and models wrote."""
 
+_RENDERED: Final = frozenset({semconv.ELL_INVOCATION_ARGUMENTS, semconv.ELL_INVOCATION_RESULT})
+"""Those that ``messages.to_json`` made: redacted there, value by value, before they were escaped into JSON."""
+
 _OWN: Final = (semconv.GEN_AI_PREFIX, "ell.")
 
 
@@ -99,7 +102,7 @@ def is_ours(attributes: Mapping[str, Any]) -> bool:
 
 def redact_content(attributes: Attributes) -> Attributes:
     """Step: secrets in messages, arguments and results are replaced, whichever library recorded them."""
-    for name in CONTENT & attributes.keys():
+    for name in (CONTENT - _RENDERED) & attributes.keys():
         if isinstance(attributes[name], str):
             attributes[name] = redact.redact(clean(attributes[name]))
     return attributes

@@ -1,0 +1,38 @@
+"""``ell-otel sql``: a person's own SELECT, on whatever store is open, with nothing it could break or reach."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ell_otel.errors import ConfigError, StoreError
+from ell_otel.store.client import Store
+
+FORMAT: Final = "JSONCompact"
+
+
+def select(store: Store, query: str, limit: int) -> tuple[list[str], list[Sequence[Any]]]:
+    """Column names and at most ``limit`` rows. Raises ``StoreError`` with the engine's words when it refuses."""
+    if store.local:
+        return _in_process(store, query, limit)
+    rows = store.query(query, settings={"readonly": "1", "max_result_rows": str(limit), "result_overflow_mode": "break"})
+    return list(rows[0]) if rows else [], [list(row.values()) for row in rows[:limit]]
+
+
+def _in_process(store: Store, query: str, limit: int) -> tuple[list[str], list[Sequence[Any]]]:
+    """chDB has no users, so a reader's rights are the engine room's: a handle of its own, judged statement, limits."""
+    from ell_otel.server.engine import Engine, EngineError, Statement
+    from ell_otel.server.security import Role
+
+    engine = Engine(store.name)
+    engine.open()
+    settings = {"max_result_rows": str(limit), "result_overflow_mode": "break"}
+    try:
+        result = engine.run(Statement(query.encode(), FORMAT, settings=settings), Role.READER)
+    except EngineError as error:
+        raise StoreError(f"the query was refused: {error}") from None
+    if result.format != FORMAT:
+        raise ConfigError("leave FORMAT out of the query: rows are printed as a table, or as JSON with --json")
+    answer = json.loads(result.body)
+    return [column["name"] for column in answer["meta"]], answer["data"][:limit]

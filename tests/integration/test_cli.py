@@ -1,0 +1,307 @@
+"""The shell: every command on a real store, as data and as text, with the exit codes that docs/cli.md promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ell_otel as ell
+from ell_otel import cli
+from ell_otel.telemetry import providers
+
+APP = """\
+import ell_otel as ell
+from words import tone
+
+@ell.program
+def reply(mail):
+    return f"{tone()}: {mail}"
+
+@ell.program
+def fail(mail):
+    raise ValueError("no \\x1b[31mcolours\\x1b[0m please")
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ``.ell`` folder with two versions of one program and a failing one."""
+    home = tmp_path_factory.mktemp("shop")
+    (home / "app.py").write_text(APP)
+    environment = os.environ | {"ELL_OTEL_DIR": str(home / ".ell")}
+    script = "import app\nfor n in range(3): app.reply(f'mail {n}')\n"
+    for word, more in (("kind", ""), ("stern", "try: app.fail('x')\nexcept ValueError: pass\n")):
+        (home / "words.py").write_text(f"def tone():\n    return '{word}'\n")
+        subprocess.run([sys.executable, "-c", script + more], cwd=home, env=environment, check=True)
+    return home / ".ell"
+
+
+@pytest.fixture(autouse=True)
+def folder(shop: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """In place of each test's own folder: all of these read the one shop."""
+    monkeypatch.setenv("ELL_OTEL_DIR", str(shop))
+    monkeypatch.chdir(tmp_path)
+    yield shop
+    providers.reset()
+
+
+def run(capsys: pytest.CaptureFixture[str], *line: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = cli.main(line)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def data(capsys: pytest.CaptureFixture[str], *line: str) -> list[dict[str, Any]]:
+    _, out, _ = run(capsys, *line, "--json")
+    rows: list[dict[str, Any]] = json.loads(out)["data"]
+    return rows
+
+
+def test_log_lists_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {row["name"]: row for row in data(capsys, "log")}
+    assert set(rows) == {"app.reply", "app.fail"}
+    assert (rows["app.reply"]["versions"], rows["app.reply"]["invocations"]) == (2, 6)
+    assert rows["app.fail"]["errors"] == 1
+    code, out, _ = run(capsys, "log")
+    assert code == cli.OK
+    assert out.splitlines()[0].split()[:3] == ["PROGRAM", "VERSIONS", "INVOCATIONS"]
+
+
+def test_log_of_a_program_lists_its_versions_in_order_of_first_sight(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [(row["number"], row["invocations"]) for row in data(capsys, "log", "reply")] == [(1, 3), (2, 3)]
+    _, out, _ = run(capsys, "log", "app.reply")
+    assert "v2" in out
+
+
+def test_diff_shows_the_words_that_changed_and_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "diff", "reply@v1", "reply@v2")
+    assert code == cli.FOUND
+    assert "[-kind-]{+stern+}" in out
+    assert "app.reply v1" in err
+    (change,) = data(capsys, "diff", "reply@v1", "reply@v2")
+    assert (change["part"], change["kind"]) == ("words.tone", "changed")
+
+
+def test_diff_of_a_version_with_itself_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "diff", "reply@v1", "reply@v1")
+    assert (code, out) == (cli.OK, "no difference\n")
+
+
+def test_show_prints_the_closure_of_a_version(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "show", "reply@v1")
+    assert "return 'kind'" in out
+    assert 'return f"{tone()}: {mail}"' in out
+
+
+def test_show_of_an_invocation_tells_all_and_no_control_character_reaches_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (failed,) = data(capsys, "invocations", "--program", "fail")
+    code, out, _ = run(capsys, "show", failed["id"])
+    assert code == cli.OK
+    assert '{"mail":"x"}' in out
+    assert "ValueError" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        ((), 7),
+        (("--program", "reply"), 6),
+        (("--version", "reply@v2"), 3),
+        (("--status", "error"), 1),
+        (("--text", "MAIL 2"), 2),
+        (("--since", "1h"), 7),
+        (("--since", "2099-01-01"), 0),
+        (("--min-ms", "60000"), 0),
+        (("--model", "gpt-4o"), 0),
+    ],
+)
+def test_invocations_can_be_filtered(capsys: pytest.CaptureFixture[str], filters: tuple[str, ...], count: int) -> None:
+    assert len(data(capsys, "invocations", *filters)) == count
+
+
+def test_pages_of_invocations_follow_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[str] = []
+    page = data(capsys, "invocations", "--limit", "3")
+    while page:
+        seen += [row["id"] for row in page]
+        page = data(capsys, "invocations", "--limit", "3", "--before", page[-1]["cursor"])
+    assert len(seen) == len(set(seen)) == 7
+
+
+def test_checkout_writes_a_file_that_runs_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "checkout", "reply@v1")
+    path = tmp_path / out.strip()
+    assert code == cli.OK
+    alone = path.read_text() + "\nprint(reply.__wrapped__('a'))\n"
+    done = subprocess.run([sys.executable, "-c", alone], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "kind: a\n"
+    code, _, err = run(capsys, "checkout", "reply@v1")
+    assert code == cli.USAGE
+    assert "--force" in err
+    assert run(capsys, "checkout", "reply@v1", "--force")[0] == cli.OK
+    assert run(capsys, "checkout", "reply@v1", "-o", "-")[1] == path.read_text()
+
+
+def test_sql_answers_a_select(capsys: pytest.CaptureFixture[str]) -> None:
+    query = "SELECT ProgramName AS program, count() AS n FROM ell_invocations GROUP BY program ORDER BY program"
+    assert data(capsys, "sql", query) == [{"program": "app.fail", "n": 1}, {"program": "app.reply", "n": 6}]
+    code, out, _ = run(capsys, "sql", "SELECT 1 AS one")
+    assert (code, out.split()) == (cli.OK, ["ONE", "1"])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "DROP TABLE otel_traces",
+        "INSERT INTO otel_traces (SpanName) VALUES ('x')",
+        "SELECT * FROM file('/etc/passwd', LineAsString)",
+        "SELECT file('/etc/passwd')",
+        "SELECT * FROM url('http://127.0.0.1:1/', LineAsString)",
+        "SELECT 1 INTO OUTFILE 'stolen.txt'",
+        "SYSTEM FLUSH LOGS",
+    ],
+)
+def test_sql_neither_writes_nor_reaches_out(capsys: pytest.CaptureFixture[str], tmp_path: Path, query: str) -> None:
+    code, out, err = run(capsys, "sql", query)
+    assert (code, out) == (cli.STORE, "")
+    assert err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_select_is_said_in_the_engines_words(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "sql", "SELECT nonsense FROM ell_invocations")
+    assert code == cli.STORE
+    assert "nonsense" in err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [("show", "c1:ffffffff"), ("show", "ffffffffffff"), ("log", "nobody"), ("diff", "reply@v1", "reply@v9"), ("checkout", "no@v1")],
+)
+def test_what_is_not_there_is_exit_code_4_and_names_what_is(capsys: pytest.CaptureFixture[str], line: tuple[str, ...]) -> None:
+    code, out, err = run(capsys, *line)
+    assert (code, out) == (cli.NOT_FOUND, "")
+    assert "Traceback" not in err
+    assert err.startswith("ell-otel: ")
+
+
+def test_with_json_an_error_is_an_envelope_too(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "log", "nobody", "--json")
+    envelope = json.loads(out)
+    assert (code, err, envelope["status"], envelope["data"]) == (cli.NOT_FOUND, "", "error", [])
+    assert "nobody" in envelope["diagnostics"][-1]["message"]
+
+
+@pytest.mark.parametrize("line", [("log", "--no-such-flag"), ("invocations", "--limit", "0"), ("nonsense",)])
+def test_usage_errors_are_exit_code_2(line: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(line)
+    assert stop.value.code == cli.USAGE
+
+
+def test_since_that_is_no_time_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "invocations", "--since", "yesterday-ish")
+    assert code == cli.USAGE
+    assert "30m" in err
+
+
+def test_migrate_and_doctor_find_everything_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    data(capsys, "log")
+    assert "up to date" in run(capsys, "migrate")[2]
+    findings = {row["about"]: row for row in data(capsys, "doctor")}
+    assert findings["store"]["level"] == "ok"
+    assert "2 programs" in findings["store"]["finding"]
+
+
+def test_doctor_says_when_another_folder_lies_about(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / ".ell").mkdir()
+    code, out, _ = run(capsys, "doctor")
+    assert code == cli.FOUND
+    assert "there is another" in out
+
+
+def test_a_store_held_by_another_process_is_exit_code_3_with_pid_and_remedy(
+    capsys: pytest.CaptureFixture[str], shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "import sys, time; from ell_otel import config; from ell_otel.store.client import open_store\n"
+        "with open_store(config.resolve(), purpose='a long job'):\n"
+        "    print('open', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "open\n"
+            code, _, err = run(capsys, "log")
+        finally:
+            holder.kill()
+    assert code == cli.STORE
+    assert str(holder.pid) in err
+    assert "a long job" in err
+
+
+def test_a_damaged_segment_is_reported_and_the_rest_is_read(capsys: pytest.CaptureFixture[str], shop: Path) -> None:
+    before = len(data(capsys, "invocations", "--limit", "100"))
+    ell.init(dir=str(shop))
+
+    @ell.program
+    def odd() -> None:
+        """Two runs; the first one's frame will be damaged."""
+
+    odd()
+    odd()
+    providers.reset()
+    (segment,) = (shop / "spool").glob("*.seg")
+    whole = bytearray(segment.read_bytes())
+    whole[whole.index(b"invoke_workflow")] ^= 1
+    segment.write_bytes(whole)
+    code, _, err = run(capsys, "log")
+    assert code == cli.OK
+    assert "1 damaged" in err
+    assert len(data(capsys, "invocations", "--limit", "100")) == before + 1
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ell_otel", "log", "--dir", str(tmp_path / "new" / ".ell")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (cli.OK, "")
+    assert "nothing is recorded" in done.stderr
+
+
+def test_a_read_only_folder_is_exit_code_3_with_the_remedy(tmp_path: Path) -> None:
+    if os.geteuid() == 0:  # root may write anywhere, so the folder is a file
+        blocked = tmp_path / "file"
+        blocked.touch()
+    else:
+        blocked = tmp_path / "closed"
+        blocked.mkdir(mode=0o500)
+    done = subprocess.run(
+        [sys.executable, "-m", "ell_otel", "log", "--dir", str(blocked / ".ell")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == cli.STORE
+    assert "Traceback" not in done.stderr
+
+
+def test_help_takes_less_than_four_tenths_of_a_second_and_imports_no_engine() -> None:
+    script = "import sys\nfrom ell_otel import cli\ntry: cli.main(['--help'])\nfinally: assert 'chdb' not in sys.modules"
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL, check=True)
+        times.append(time.monotonic() - started)
+    assert min(times) < 0.4
