@@ -83,7 +83,12 @@ def measure() -> None:
 
 def imports() -> None:
     """Print the time of each import, the best of five fresh interpreters."""
-    for statement in ("pass", "import opentelemetry.sdk.trace, opentelemetry.sdk._logs", "import ell_otel", "import ell_otel; ell_otel.program"):
+    for statement in (
+        "pass",
+        "import opentelemetry.sdk.trace, opentelemetry.sdk._logs",
+        "import ell_otel",
+        "import ell_otel; ell_otel.program",
+    ):
         times = []
         for _ in range(5):
             started = time.perf_counter()

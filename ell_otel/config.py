@@ -68,9 +68,15 @@ class Settings:
     """Every setting with its value in force. Made by ``resolve``; never changed afterwards."""
 
     dir: str = _row("", "The .ell folder. Empty: found upward from the working directory, like .git.", "ELL_OTEL_DIR")
-    store: str = _row("", "DSN of another store, http(s)://… or chdb://…. Empty: chDB in the .ell folder.", "ELL_OTEL_STORE")
+    store: str = _row(
+        "", "DSN of another store, http(s)://… or chdb://…. Empty: chDB in the .ell folder.", "ELL_OTEL_STORE"
+    )
     disabled: bool = _row(
-        False, "Do nothing at all: nothing patched, nothing written.", "ELL_OTEL_DISABLED", "OTEL_SDK_DISABLED", parse=_flag
+        False,
+        "Do nothing at all: nothing patched, nothing written.",
+        "ELL_OTEL_DISABLED",
+        "OTEL_SDK_DISABLED",
+        parse=_flag,
     )
     endpoint: str = _row(
         "", "OTLP endpoint of a collector. Empty: the local spool in the .ell folder.", "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -91,20 +97,32 @@ class Settings:
         "ELL_OTEL_DURABILITY",
         parse=_durability,
     )
-    segment_bytes: int = _row(8 << 20, "Size at which a spool segment is closed and the next begun.", "ELL_OTEL_SEGMENT_BYTES", parse=_count)
-    value_bytes: int = _row(
-        256 << 10, "Arguments and results longer than this, in characters of JSON, are cut.", "ELL_OTEL_VALUE_BYTES", parse=_count
+    segment_bytes: int = _row(
+        8 << 20, "Size at which a spool segment is closed and the next begun.", "ELL_OTEL_SEGMENT_BYTES", parse=_count
     )
-    exit_ms: int = _row(2000, "Longest wait at exit for an endpoint, in milliseconds.", "ELL_OTEL_EXIT_MS", parse=_count)
+    value_bytes: int = _row(
+        256 << 10,
+        "Arguments and results longer than this, in characters of JSON, are cut.",
+        "ELL_OTEL_VALUE_BYTES",
+        parse=_count,
+    )
+    exit_ms: int = _row(
+        2000, "Longest wait at exit for an endpoint, in milliseconds.", "ELL_OTEL_EXIT_MS", parse=_count
+    )
     host: str = _row("127.0.0.1", "Address that `ell-otel serve` listens on.", "ELL_OTEL_HOST")
     grpc_port: int = _row(4317, "OTLP/gRPC port. 0: any free port.", "ELL_OTEL_GRPC_PORT", parse=_count)
     http_port: int = _row(4318, "OTLP/HTTP port. 0: any free port.", "ELL_OTEL_HTTP_PORT", parse=_count)
     clickhouse_port: int = _row(
-        8123, "Port of ClickHouse's HTTP interface in front of the store. 0: any free port.", "ELL_OTEL_CLICKHOUSE_PORT", parse=_count
+        8123,
+        "Port of ClickHouse's HTTP interface in front of the store. 0: any free port.",
+        "ELL_OTEL_CLICKHOUSE_PORT",
+        parse=_count,
     )
     port: int = _row(5050, "Port of the REST API. 0: any free port.", "ELL_OTEL_PORT", parse=_count)
     token: str = _row("", "Token for reading. Empty: made once into the .ell folder.", "ELL_OTEL_TOKEN")
-    ingest_token: str = _row("", "Token for sending OTLP. Empty: none is asked for on loopback.", "ELL_OTEL_INGEST_TOKEN")
+    ingest_token: str = _row(
+        "", "Token for sending OTLP. Empty: none is asked for on loopback.", "ELL_OTEL_INGEST_TOKEN"
+    )
     request_bytes: int = _row(
         16 << 20, "Largest OTLP request accepted, in bytes after decompression.", "ELL_OTEL_REQUEST_BYTES", parse=_count
     )
@@ -136,9 +154,7 @@ def resolve(environ: Mapping[str, str] | None = None, /, **given: Any) -> Settin
     return Settings(**values)
 
 
-def _from_environment(
-    values: dict[str, Any], name: str, row: Mapping[str, Any], environ: Mapping[str, str]
-) -> None:
+def _from_environment(values: dict[str, Any], name: str, row: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     for variable in row["env"]:
         text = environ.get(variable)
         if text and environ.get(_SET_BY_US) != f"{variable}={text}":

@@ -46,7 +46,9 @@ def compare(before: Sequence[PartLike], after: Sequence[PartLike]) -> list[Chang
             changes.append(Change(part, "added", "", text, (("added", text),)))
         elif old[part] != text:
             changes.append(Change(part, "changed", old[part], text, tuple(words(old[part], text))))
-    changes += [Change(part, "removed", text, "", (("removed", text),)) for part, text in old.items() if part not in new]
+    changes += [
+        Change(part, "removed", text, "", (("removed", text),)) for part, text in old.items() if part not in new
+    ]
     return changes
 
 

@@ -133,7 +133,9 @@ class Recording:
         """The only span of this name. Raises ``LookupError`` when there is none, or more."""
         found = [span for span in self.spans if span.name == name]
         if len(found) != 1:
-            raise LookupError(f"{len(found)} spans are called {name!r}; there are: {[span.name for span in self.spans]}")
+            raise LookupError(
+                f"{len(found)} spans are called {name!r}; there are: {[span.name for span in self.spans]}"
+            )
         return found[0]
 
 

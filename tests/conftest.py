@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ell_otel.telemetry import guard, providers
+
 for _name in [name for name in os.environ if name.startswith(("OTEL_", "ELL_OTEL_")) and name != "ELL_OTEL_NO_SKIPS"]:
     del os.environ[_name]
 
@@ -17,11 +19,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The ``.ell`` folder of this test. The pipeline made during a test ends with it."""
     directory = tmp_path / ".ell"
     monkeypatch.setenv("ELL_OTEL_DIR", str(directory))
+    guard.forget()
     yield directory
-    from ell_otel.telemetry import providers
-
     providers.reset()
-
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -87,7 +87,9 @@ def _reading(commands: Any) -> None:
     log.add_argument("program", nargs="?", metavar="PROGRAM", help="show the versions of this program")
 
     show = _command(commands, "show", "reading:show", "a version's closure, or everything about an invocation")
-    show.add_argument("reference", metavar="VERSION|INVOCATION", help="a version, or an invocation's id or first digits")
+    show.add_argument(
+        "reference", metavar="VERSION|INVOCATION", help="a version, or an invocation's id or first digits"
+    )
 
     diff = _command(commands, "diff", "reading:diff", "what changed between two versions, statement by statement")
     diff.add_argument("before", metavar="A")
@@ -116,13 +118,17 @@ def _reading(commands: Any) -> None:
 
 def _operating(commands: Any) -> None:
     demo = _command(commands, "demo", "demo:demo", "run the whole product on a local model: no key, no network")
-    demo.add_argument("--into", default="ell-demo", metavar="FOLDER", help="where the demo app goes (default: ell-demo)")
+    demo.add_argument(
+        "--into", default="ell-demo", metavar="FOLDER", help="where the demo app goes (default: ell-demo)"
+    )
 
     serve = _command(commands, "serve", "operating:serve", "receive OTLP, and answer ClickHouse and REST clients")
     serve.add_argument("--host", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("--grpc-port", type=int, metavar="PORT", help="OTLP/gRPC (default: 4317; 0: any free port)")
     serve.add_argument("--http-port", type=int, metavar="PORT", help="OTLP/HTTP (default: 4318)")
-    serve.add_argument("--clickhouse-port", type=int, metavar="PORT", help="ClickHouse's HTTP interface (default: 8123)")
+    serve.add_argument(
+        "--clickhouse-port", type=int, metavar="PORT", help="ClickHouse's HTTP interface (default: 8123)"
+    )
     serve.add_argument("-p", "--port", type=int, metavar="PORT", help="REST API (default: 5050)")
 
     migrate = _command(commands, "migrate", "operating:migrate", "bring the store's tables to this release's schema")
@@ -132,7 +138,9 @@ def _operating(commands: Any) -> None:
 
 
 def _command(commands: Any, name: str, run: str, text: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=f"{text[:1].upper()}{text[1:]}."
+    )
     command.set_defaults(run=run, command=name)
     command.add_argument("--dir", metavar="DIR", help="the .ell folder (default: found upward, like .git)")
     command.add_argument("--store", metavar="DSN", help="another store: http(s)://user:password@host:8123/database")

@@ -44,7 +44,9 @@ def demo(arguments: argparse.Namespace, output: Output) -> int:
     folder = _fresh_folder(Path(arguments.into).absolute())
     directory = Path(arguments.dir).absolute() if arguments.dir else folder / DIRECTORY_NAME
     with FakeModel(reply, latency_s=0.002) as model:
-        output.narrate(f"1. A mail-answering app of three language-model programs, in {folder}; a fake model on loopback")
+        output.narrate(
+            f"1. A mail-answering app of three language-model programs, in {folder}; a fake model on loopback"
+        )
         _run_app(folder, directory, model.base_url, output)
         output.narrate("2. The helper tone() in style.py is edited: two programs rest on it, one does not")
         _edit(folder / "style.py", *HELPER_EDIT)
@@ -87,7 +89,9 @@ def _run_app(folder: Path, directory: Path, base_url: str, output: Output) -> No
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "ELL_OTEL_"))}
     environment |= {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "not-needed", "ELL_OTEL_DIR": str(directory)}
     command = [sys.executable, "app.py", str(RUNS)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
     if done.returncode != 0:
         raise ConfigError(f"the demo app failed; is ell-otel[openai] installed?\n{done.stderr.strip()}")
     output.narrate(f"   $ python app.py {RUNS}\n   {done.stdout.splitlines()[0]}")

@@ -41,7 +41,20 @@ def programs(console: Console, found: Sequence[queries.Program]) -> None:
 
 def versions(console: Console, found: Sequence[queries.Version]) -> None:
     """One line a version."""
-    columns = ("version", "hash", "first seen", "invocations", "errors", "in", "out", "cost", "p50", "p95", "score", "git")
+    columns = (
+        "version",
+        "hash",
+        "first seen",
+        "invocations",
+        "errors",
+        "in",
+        "out",
+        "cost",
+        "p50",
+        "p95",
+        "score",
+        "git",
+    )
     lines = [
         (
             f"v{each.number}{' (partial)' if each.partial else ''}",
@@ -122,7 +135,7 @@ def invocation(console: Console, found: queries.InvocationDetail) -> None:
 
 
 def changes(console: Console, found: Sequence[Change]) -> None:
-    """Each statement that differs: what went in red and struck, what came in green; marked [-so-] {+so+} without colour."""
+    """Each statement that differs: what went red and struck, what came green; [-so-] and {+so+} without colour."""
     if not found:
         console.print("no difference")
     coloured = console.color_system is not None and not console.no_color
@@ -153,7 +166,9 @@ def _word(operation: str, text: str, *, coloured: bool) -> Text:
 def _inference(console: Console, each: queries.Inference) -> None:
     model = each.response_model or each.request_model
     usage = f"{cell(each.input_tokens)} in, {cell(each.output_tokens)} out, {money(each.cost)}"
-    console.print(Text(safe(f"{each.operation} {model} ({each.provider}), {milliseconds(each.duration_ms)}, {usage}"), "bold"))
+    console.print(
+        Text(safe(f"{each.operation} {model} ({each.provider}), {milliseconds(each.duration_ms)}, {usage}"), "bold")
+    )
     if each.error:
         console.print(Text(f"  error: {safe(each.error)}", "red"))
     for messages in (each.system, each.input_messages, each.output_messages):
@@ -170,7 +185,7 @@ def _spoken(messages: str) -> list[tuple[str, str]]:
 
 
 def _read(message: dict[str, Any]) -> tuple[str, str]:
-    parts = message["parts"] if "parts" in message else [message]
+    parts = message.get("parts", [message])
     return str(message.get("role", "system")), " ".join(_part(part) for part in parts)
 
 

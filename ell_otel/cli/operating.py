@@ -109,7 +109,12 @@ def doctor(arguments: argparse.Namespace, output: Output) -> int:
     """Look at everything that commonly goes wrong. Exit code 1 when something did."""
     settings = settings_of(arguments)
     directory = config.find_directory(settings)
-    findings = [*_installation(), *_folder(settings, directory), *_spool(directory), *_store(settings, directory, output)]
+    findings = [
+        *_installation(),
+        *_folder(settings, directory),
+        *_spool(directory),
+        *_store(settings, directory, output),
+    ]
     lines = [(each.level, each.about, each.finding) for each in findings]
     output.result(findings, lambda console: console.print(table(("", "what", "finding"), lines)))
     return cli.OK if all(each.level == "ok" for each in findings) else cli.FOUND
@@ -132,7 +137,9 @@ def _folder(settings: Settings, directory: Path) -> Iterator[Finding]:
     if not settings.local:
         yield Finding("ok", "delivery", f"OTLP to {settings.endpoint} ({settings.protocol}); the spool is not used")
     if not directory.exists():
-        yield Finding("warning", "folder", f"{directory} does not exist yet: it is made when a program first runs there")
+        yield Finding(
+            "warning", "folder", f"{directory} does not exist yet: it is made when a program first runs there"
+        )
     elif not os.access(directory, os.W_OK):
         yield Finding("problem", "folder", f"{directory} cannot be written: give permission, or set ELL_OTEL_DIR")
     else:
@@ -158,7 +165,9 @@ def _spool(directory: Path) -> Iterator[Finding]:
     yield Finding("ok", "spool", f"{len(segments)} segments, {waiting} bytes not yet taken over")
     quarantined = list((directory / "quarantine").glob("*"))
     if quarantined:
-        yield Finding("warning", "spool", f"{len(quarantined)} frames that could not be read lie in {quarantined[0].parent}")
+        yield Finding(
+            "warning", "spool", f"{len(quarantined)} frames that could not be read lie in {quarantined[0].parent}"
+        )
 
 
 def _store(settings: Settings, directory: Path, output: Output) -> Iterator[Finding]:
@@ -193,5 +202,6 @@ def _store(settings: Settings, directory: Path, output: Output) -> Iterator[Find
     for model in unpriced:
         yield Finding("warning", "price", f"{model.model}: {model.inferences} requests without a known price")
     if losses:
-        yield Finding("warning", "losses", f"{losses} records were lost before they were accepted; the last reason is in ell.loss")
-
+        yield Finding(
+            "warning", "losses", f"{losses} records were lost before they were accepted; the last reason is in ell.loss"
+        )

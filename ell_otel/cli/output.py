@@ -81,7 +81,11 @@ class Output:
 
         # rich honours NO_COLOR and leaves colours out where stdout is no terminal.
         return Console(
-            highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH, soft_wrap=True
+            highlight=False,
+            markup=False,
+            emoji=False,
+            width=None if sys.stdout.isatty() else PIPE_WIDTH,
+            soft_wrap=True,
         )
 
 
@@ -91,12 +95,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    rows = [[cell(value) for value in row] for row in rows]
+    lines = [[cell(value) for value in row] for row in rows]
     for index, name in enumerate(columns):
-        numeric = all(row[index][:1].isdigit() or row[index][:1] in "$?-" for row in rows if row[index])
-        drawn.add_column(name.upper(), justify="right" if rows and numeric else "left", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        drawn.add_row(*(Text(text) for text in row))
+        numeric = all(line[index][:1].isdigit() or line[index][:1] in "$?-" for line in lines if line[index])
+        drawn.add_column(
+            name.upper(), justify="right" if lines and numeric else "left", no_wrap=True, overflow="ellipsis"
+        )
+    for line in lines:
+        drawn.add_row(*(Text(text) for text in line))
     return drawn
 
 

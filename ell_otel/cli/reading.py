@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import datetime
 import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ell_otel import cli, differences
 from ell_otel.cli import drawing
@@ -99,7 +98,7 @@ def checkout(arguments: argparse.Namespace, output: Output) -> int:
         )
     text = f"# {found.program} v{found.number}, {found.version}\n{found.source.rstrip()}\n"
     if arguments.output == "-":
-        output.result([asdict(found)], lambda _: sys.stdout.write(text) and None)
+        output.result([asdict(found)], lambda _: print(text, end=""))
         return cli.OK
     name = re.sub(r"\W+", "_", found.program.rpartition(".")[2])
     path = Path(arguments.output or f"{name}_{found.version.removeprefix('c1:')[:8]}.py")
@@ -164,4 +163,6 @@ def _moment(text: str) -> datetime.datetime:
     try:
         return datetime.datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
-        raise ConfigError(f"--since {text!r} is no age such as 30m, 12h or 7d and no time such as 2026-11-21T09:00") from None
+        raise ConfigError(
+            f"--since {text!r} is no age such as 30m, 12h or 7d and no time such as 2026-11-21T09:00"
+        ) from None

@@ -17,8 +17,10 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "An argument in code or on the command line wins over the environment, and that over the default. "
-        "Made from `ell_otel/config.py`.",
+        (
+            "An argument in code or on the command line wins over the environment, and that over the default. "
+            "Made from `ell_otel/config.py`."
+        ),
         "",
         "| setting | environment | default | meaning |",
         "|---|---|---|---|",

@@ -16,7 +16,9 @@ def select(store: Store, query: str, limit: int) -> tuple[list[str], list[Sequen
     """Column names and at most ``limit`` rows. Raises ``StoreError`` with the engine's words when it refuses."""
     if store.local:
         return _in_process(store, query, limit)
-    rows = store.query(query, settings={"readonly": "1", "max_result_rows": str(limit), "result_overflow_mode": "break"})
+    rows = store.query(
+        query, settings={"readonly": "1", "max_result_rows": str(limit), "result_overflow_mode": "break"}
+    )
     return list(rows[0]) if rows else [], [list(row.values()) for row in rows[:limit]]
 
 

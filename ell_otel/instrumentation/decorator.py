@@ -145,7 +145,7 @@ def _async_generator(watched: Program, body: Callable[..., Any]) -> Callable[...
 
 
 class Run:
-    """One invocation, from its first to its last moment. None of its methods raises, and all may be used with no span."""
+    """One invocation, from its first to its last moment. No method raises, and all may be used with no span."""
 
     def __init__(self, watched: Program, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._watched = watched

@@ -115,7 +115,7 @@ def _default_client() -> OpenAI:
 
 
 def _default_async_client() -> AsyncOpenAI:
-    """The client given to ``init``, else one for the running loop: its connections die with the loop they were made in."""
+    """The client given to ``init``, else one for the running loop: connections die with the loop they were made in."""
     if _async_client is not None:
         return _async_client
     loop = asyncio.get_running_loop()

@@ -18,9 +18,9 @@ P = ParamSpec("P")
 
 
 def simple(model: str, *, client: Any = None, **params: Any) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
-    """The docstring is the system message, the returned text the user message; calling it returns the answer's text.
+    """The docstring is the system message, the returned text the user message; the answer's text comes back.
 
-    ``model`` and ``params`` (temperature, seed, …) go to the chat completions API; ``client`` is an OpenAI client, or an
+    """The docstring is the system message, the returned text the user message; a call gives the answer's text.
     AsyncOpenAI one for a coroutine function; the default is made from the environment or given to ``ell.init``.
     With ``n=2`` or more a list of texts is returned. Raises ``TypeError`` when the function returns no text.
     """
@@ -139,4 +139,3 @@ class _Asker:
     def _answer(self, messages: list[Message]) -> Any:
         answers = [message.text for message in messages] if self._simple else messages
         return answers if self._params.get("n", 1) > 1 else answers[0]
-

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Final
 
 from ell_otel.errors import EllOtelError
@@ -21,21 +20,30 @@ log = logging.getLogger("ell_otel")
 _last_told: dict[str, float] = {}
 
 
-@contextmanager
-def guarded(doing: str, on_error: Callable[[], None] | None = None) -> Iterator[None]:
+class guarded:
     """Run a piece of telemetry: an exception in it ends there. ``doing`` completes "ell-otel failed while …"."""
-    try:
-        yield
-    except EllOtelError as error:
-        tell(doing, str(error))
-    except Exception as error:
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        if isinstance(error, EllOtelError):
+            tell(self._doing, str(error))
+            return True
         if "PYTEST_VERSION" in os.environ:
-            raise
-        tell(doing, f"ell-otel failed while {doing}: {error!r}. Your program goes on without this piece of telemetry")
-    else:
-        return
-    if on_error is not None:
-        on_error()
+            return False
+        goes_on = "Your program goes on without this piece of telemetry"
+        tell(self._doing, f"ell-otel failed while {self._doing}: {error!r}. {goes_on}")
+        return True
 
 
 def tell(key: str, message: str) -> None:
@@ -44,3 +52,8 @@ def tell(key: str, message: str) -> None:
     if now - _last_told.get(key, -QUIET_S) >= QUIET_S:
         _last_told[key] = now
         log.warning(message)
+
+
+def forget() -> None:
+    """Tell everything again, as if nothing had been told: for tests."""
+    _last_told.clear()

@@ -21,7 +21,15 @@ from ell_otel import redact
 
 MAX_DEPTH: Final = 20
 _CUT: Final = "…[cut]"
-_TEXTUAL: Final = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath)
+_TEXTUAL: Final = (
+    BaseException,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    pathlib.PurePath,
+    uuid.UUID,
+)
 
 
 def to_json(value: object, budget: int) -> str:
@@ -79,19 +87,20 @@ class _Rendering:
             return self._elements(value, depth)
         if isinstance(value, (set, frozenset)):
             return sorted(self._elements(value, depth), key=lambda item: json.dumps(item, sort_keys=True))
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return {"$bytes": len(value)}
         if isinstance(value, enum.Enum):
             return self.plain(value.value, depth)
-        if isinstance(value, _TEXTUAL) or isinstance(value, BaseException):
-            return self._text(str(value))
-        if isinstance(value, (int, float)):  # subclasses, such as numpy's float64
-            return _number(value)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return self._items(((f.name, getattr(value, f.name)) for f in dataclasses.fields(value)), depth)
         dump: Callable[..., Any] | None = getattr(type(value), "model_dump", None)  # pydantic
-        if dump is not None:
-            return self.plain(dump(value), depth)
+        return self.plain(dump(value), depth) if dump is not None else self._scalar(value)
+
+    def _scalar(self, value: Any) -> Any:
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return {"$bytes": len(value)}
+        if isinstance(value, _TEXTUAL):
+            return self._text(str(value))
+        if isinstance(value, (int, float)):  # subclasses, such as numpy's float64
+            return _number(value)
         if isinstance(value, type) or callable(value):
             return {"$name": f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"}
         return {"$type": _type_name(value)}
@@ -102,7 +111,8 @@ class _Rendering:
             if self.left <= 0:
                 result[_CUT] = True
                 break
-            result[self._text(key if isinstance(key, str) else str(_number(key)))] = self.plain(item, depth)
+            name = self._text(key if isinstance(key, str) else str(_number(key)))
+            result[name] = self.plain(item, depth)
         return result
 
     def _elements(self, elements: Any, depth: int) -> list[Any]:

@@ -37,7 +37,7 @@ BATCH_SPANS: Final = 64
 
 
 class Pipeline:
-    """Tracer, logger and exporters made from ``settings``. ``directory`` is the ``.ell`` folder when local, else None."""
+    """Tracer, logger and exporters for ``settings``. ``directory`` is the ``.ell`` folder when local, else None."""
 
     def __init__(self, settings: config.Settings, tracer_provider: TracerProvider | None = None) -> None:
         self.settings = settings

@@ -188,9 +188,17 @@ def test_a_wrong_select_is_said_in_the_engines_words(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     "line",
-    [("show", "c1:ffffffff"), ("show", "ffffffffffff"), ("log", "nobody"), ("diff", "reply@v1", "reply@v9"), ("checkout", "no@v1")],
+    [
+        ("show", "c1:ffffffff"),
+        ("show", "ffffffffffff"),
+        ("log", "nobody"),
+        ("diff", "reply@v1", "reply@v9"),
+        ("checkout", "no@v1"),
+    ],
 )
-def test_what_is_not_there_is_exit_code_4_and_names_what_is(capsys: pytest.CaptureFixture[str], line: tuple[str, ...]) -> None:
+def test_what_is_not_there_is_exit_code_4_and_names_what_is(
+    capsys: pytest.CaptureFixture[str], line: tuple[str, ...]
+) -> None:
     code, out, err = run(capsys, *line)
     assert (code, out) == (cli.NOT_FOUND, "")
     assert "Traceback" not in err
@@ -298,7 +306,9 @@ def test_a_read_only_folder_is_exit_code_3_with_the_remedy(tmp_path: Path) -> No
 
 
 def test_help_takes_less_than_four_tenths_of_a_second_and_imports_no_engine() -> None:
-    script = "import sys\nfrom ell_otel import cli\ntry: cli.main(['--help'])\nfinally: assert 'chdb' not in sys.modules"
+    script = (
+        "import sys\nfrom ell_otel import cli\ntry: cli.main(['--help'])\nfinally: assert 'chdb' not in sys.modules"
+    )
     times = []
     for _ in range(3):
         started = time.monotonic()

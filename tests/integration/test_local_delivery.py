@@ -88,14 +88,25 @@ def test_settings_that_cannot_be_used_are_told_and_the_script_runs(tmp_path: Pat
 
 
 def test_a_forked_child_and_its_parent_both_record(tmp_path: Path) -> None:
-    fork = "child = os.fork()\ngreet('child' if child == 0 else 'parent')\nif child: os.waitpid(child, 0)\nos._exit(0)\n"
+    fork = (
+        "child = os.fork()\ngreet('child' if child == 0 else 'parent')\nif child: os.waitpid(child, 0)\nos._exit(0)\n"
+    )
     run(tmp_path, APP + fork)
     arguments = sorted(span.attributes["ell.invocation.arguments"] for span in recorded(tmp_path / ".ell").spans)
     assert arguments == ['{"name":"Ada"}', '{"name":"child"}', '{"name":"parent"}']
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    heavy = ("grpc", "chdb", "clickhouse_connect", "openai", "pydantic", "starlette", "opentelemetry", "google.protobuf")
+    heavy = (
+        "grpc",
+        "chdb",
+        "clickhouse_connect",
+        "openai",
+        "pydantic",
+        "starlette",
+        "opentelemetry",
+        "google.protobuf",
+    )
     script = f"import ell_otel, sys; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -103,6 +114,8 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 def test_decorating_imports_neither_a_store_nor_grpc_nor_openai() -> None:
     heavy = ("grpc", "chdb", "clickhouse_connect", "openai", "pydantic", "starlette")
-    script = f"import ell_otel as ell, sys\n@ell.program\ndef f(): pass\nprint([n for n in {heavy!r} if n in sys.modules])"
+    script = (
+        f"import ell_otel as ell, sys\n@ell.program\ndef f(): pass\nprint([n for n in {heavy!r} if n in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -101,7 +101,9 @@ def test_1_a_decorated_function_builds_the_prompt_and_returns_the_answer(tour: d
     ]
 
 
-def test_2_its_closure_holds_what_it_needs_and_nothing_else_and_runs_alone(tour: dict[str, Any], tmp_path: Path) -> None:
+def test_2_its_closure_holds_what_it_needs_and_nothing_else_and_runs_alone(
+    tour: dict[str, Any], tmp_path: Path
+) -> None:
     closure = ell.capture(tour["app"].prompt_dependent_on_a_constant)
     assert closure.name == PROGRAM
     assert closure.version.startswith("c1:")

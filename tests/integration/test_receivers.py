@@ -274,7 +274,8 @@ def test_other_paths_are_not_there(server: Running, path: str) -> None:
 
 
 def test_a_sender_that_goes_away_is_no_trouble_for_the_others(server: Running) -> None:
-    head = b"POST /v1/traces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-protobuf\r\nContent-Length: 9\r\n\r\n"
+    head = b"POST /v1/traces HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    head += b"Content-Type: application/x-protobuf\r\nContent-Length: 9\r\n\r\n"
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", server.http)) as gone:
             gone.sendall(head + b"half")

@@ -3,8 +3,9 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import ell_otel as ell
 from style import SIGNATURE, tone
+
+import ell_otel as ell
 
 MODEL = "gpt-4o-mini"
 

@@ -97,7 +97,9 @@ def test_every_truncation_of_the_last_frame_keeps_the_frames_before_it(tmp_path:
 
 
 @given(data=st.data())
-def test_one_flipped_bit_costs_at_most_its_own_frame(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_one_flipped_bit_costs_at_most_its_own_frame(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     payloads = [f"payload {number}".encode() * 3 for number in range(4)]
     frames = [encode_frame(Kind.TRACES, bytes(16), payload) for payload in payloads]
     whole = bytearray(b"".join(frames))

@@ -1,0 +1,109 @@
+"""Arguments and results as JSON: always valid, always bounded, never by running foreign code."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+from typing import Any
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ell_otel.telemetry.messages import clean, to_json
+
+PLENTY = 1 << 20
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Model(pydantic.BaseModel):
+    name: str
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Opaque:
+    """Neither its repr nor its str may be asked for."""
+
+    def __repr__(self) -> str:
+        raise AssertionError
+
+
+class Liar(dict[str, Any]):
+    """A mapping that fails when it is looked through."""
+
+    def items(self) -> Any:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("text", "text"),
+        (None, None),
+        ((1, 2), [1, 2]),
+        ({3, 1, 2}, [1, 2, 3]),
+        (Colour.RED, "red"),
+        (Point(1, 2), {"x": 1, "y": 2}),
+        (Model(name="m"), {"name": "m"}),
+        (datetime.date(2026, 11, 21), "2026-11-21"),
+        (decimal.Decimal("1.10"), "1.10"),
+        (b"abc", {"$bytes": 3}),
+        (float("inf"), "inf"),
+        (2**70, 2**70),
+        ({1: "a", None: "b"}, {"1": "a", "None": "b"}),
+        (Opaque(), {"$type": f"{__name__}.Opaque"}),
+        (Liar(a=1), {"$type": f"{__name__}.Liar"}),
+        (len, {"$name": "builtins.len"}),
+        (ValueError("why"), "why"),
+    ],
+)
+def test_each_kind_of_value_has_a_plain_form(value: object, expected: object) -> None:
+    assert json.loads(to_json(value, PLENTY)) == expected
+
+
+def test_long_text_is_cut_and_the_json_stays_valid() -> None:
+    rendered = to_json({"prompt": "x" * 10_000, "more": ["y" * 10_000] * 10}, 1000)
+    assert len(rendered) < 1500
+    assert json.loads(rendered)["prompt"].endswith("…[cut]")
+
+
+def test_deep_nesting_ends() -> None:
+    value: Any = "bottom"
+    for _ in range(10_000):
+        value = [value]
+    assert "cut" in to_json(value, PLENTY)
+
+
+def test_secrets_are_replaced_by_shape_and_by_name() -> None:
+    rendered = to_json(
+        {"api_key": "a8Kd02mfKw93kdLs02mA", "text": "my key is sk-proj-abcdefghijklmnopqrstuvwx123456"}, PLENTY
+    )
+    assert "a8Kd02mfKw93kdLs02mA" not in rendered
+    assert "abcdefghijklmnopqrstuvwx123456" not in rendered
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary(), st.lists))
+def test_whatever_it_is_the_result_is_json_that_utf8_can_carry(value: object) -> None:
+    json.loads(to_json(value, 10_000).encode("utf-8"))
+
+
+@given(st.text(st.characters(categories=None)))
+def test_clean_text_can_be_encoded_and_is_unchanged_when_it_could_be(text: str) -> None:
+    clean(text).encode("utf-8")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return
+    assert clean(text) == text

@@ -1,0 +1,71 @@
+"""Settings: precedence, messages, and where the .ell folder is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ell_otel import config
+from ell_otel.errors import ConfigError
+
+
+def test_an_argument_wins_over_the_environment_and_that_over_the_default() -> None:
+    environment = {"ELL_OTEL_PORT": "1"}
+    assert config.resolve({}).port == 5050
+    assert config.resolve(environment).port == 1
+    assert config.resolve(environment, port=2).port == 2
+    assert config.resolve(environment, port=None).port == 1
+
+
+def test_of_several_variables_the_first_that_is_set_and_not_empty_counts() -> None:
+    assert config.resolve({"ELL_OTEL_DISABLED": "", "OTEL_SDK_DISABLED": "true"}).disabled
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "takes"),
+    [
+        ("ELL_OTEL_PORT", "many", "a whole number"),
+        ("ELL_OTEL_DISABLED", "perhaps", "true or false"),
+        ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SOME", "SPAN_ONLY"),
+        ("ELL_OTEL_DURABILITY", "eternal", "group or strict"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_said_with_what_the_variable_takes(variable: str, text: str, takes: str) -> None:
+    with pytest.raises(ConfigError, match=f"{variable}='{text}' cannot be used: it takes .*{takes}"):
+        config.resolve({variable: text})
+
+
+def test_an_unknown_setting_is_an_error_that_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="'directory'.*dir, store"):
+        config.resolve({}, directory="x")
+
+
+@pytest.mark.parametrize(
+    ("environment", "recorded"),
+    [
+        ({}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector", config.CONTENT_SWITCH: "span_only"}, True),
+        ({config.CONTENT_SWITCH: "NO_CONTENT"}, False),
+        ({config.CONTENT_SWITCH: "SPAN_ONLY", "OTEL_EXPORTER_OTLP_ENDPOINT": "x",
+          "ELL_OTEL_SET_BY_US": f"{config.CONTENT_SWITCH}=SPAN_ONLY"}, False),
+    ],
+)  # fmt: skip
+def test_content_is_recorded_locally_and_elsewhere_only_when_a_person_asked(
+    environment: dict[str, str], recorded: bool
+) -> None:
+    assert config.resolve(environment).record_content is recorded
+
+
+def test_the_folder_is_the_nearest_one_upward_or_goes_into_the_projects_root(tmp_path: Path) -> None:
+    deep = tmp_path / "project" / "a" / "b"
+    deep.mkdir(parents=True)
+    settings = config.resolve({})
+    (tmp_path / "project" / "pyproject.toml").touch()
+    assert config.find_directory(settings, deep) == tmp_path / "project" / ".ell"
+    (tmp_path / ".ell").mkdir()
+    assert config.find_directory(settings, deep) == tmp_path / ".ell"
+    (deep / ".ell").mkdir()
+    assert config.find_directory(settings, deep) == deep / ".ell"
+    assert config.find_directory(config.resolve({}, dir="/elsewhere/.ell"), deep) == Path("/elsewhere/.ell")
