@@ -18,10 +18,11 @@ P = ParamSpec("P")
 
 
 def simple(model: str, *, client: Any = None, **params: Any) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
-    """The docstring is the system message, the returned text the user message; the answer's text comes back.
-
     """The docstring is the system message, the returned text the user message; a call gives the answer's text.
-    AsyncOpenAI one for a coroutine function; the default is made from the environment or given to ``ell.init``.
+
+    ``model`` and ``params`` (temperature, seed, …) go to the chat completions API; ``client`` is an OpenAI client, or
+    an AsyncOpenAI one for a coroutine function; by default the one given to ``ell.init``, or one made from the
+    environment.
     With ``n=2`` or more a list of texts is returned. Raises ``TypeError`` when the function returns no text.
     """
     if not isinstance(model, str):

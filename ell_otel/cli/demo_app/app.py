@@ -38,6 +38,7 @@ def answer(mail: str) -> str:
 
 
 if __name__ == "__main__":
+    ell.init(client=openai.OpenAI())
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(answer, (MAILS[i % len(MAILS)] for i in range(count))))

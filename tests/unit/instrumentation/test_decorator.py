@@ -7,6 +7,7 @@ import functools
 import gc
 import inspect
 import json
+import linecache
 import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -284,9 +285,17 @@ def test_odd_values_are_recorded_as_far_as_they_can_be_and_never_asked_for_their
 
 def test_a_redefined_helper_is_noticed_at_the_next_run(folder: Path) -> None:
     namespace: dict[str, Any] = {"ell": ell, "__name__": "cells"}
-    exec("def tone(): return 'kind'\n@ell.program\ndef prompt(): return tone()", namespace)
+
+    def cell(number: int, text: str) -> None:
+        """Run a text as a notebook does: its lines can be looked up under a made-up file name."""
+        name = f"<cell {number}>"
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        exec(compile(text, name, "exec"), namespace)
+
+    cell(1, "def tone(): return 'kind'\n")
+    cell(2, "@ell.program\ndef prompt(): return tone()\n")
     namespace["prompt"]()
-    exec("def tone(): return 'stern'", namespace)
+    cell(3, "def tone(): return 'stern'\n")
     namespace["prompt"]()
     versions = [span.attributes["ell.program.version"] for span in recorded(folder).spans]
     assert versions[0] != versions[1]
