@@ -3,6 +3,7 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import openai
 from style import SIGNATURE, tone
 
 import ell_otel as ell
