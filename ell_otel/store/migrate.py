@@ -1,0 +1,197 @@
+"""Bringing a store's tables to this release: numbered ``.sql`` files, applied in order, recorded, never edited.
+
+A file holds statements that end in ``;`` at the end of a line; a line that begins with ``--`` is a comment. Every
+statement can be run again without harm, and a file is recorded (number, name, SHA-256, time) after its last one; so a
+run that was killed anywhere is completed by the next. The same files serve chDB and a ClickHouse over HTTP: what
+differs between the two stands in ``${…}``, and the checksum is taken before it is filled in.
+
+A materialized view sees only what is inserted after it was made. Where its source already holds rows (tables made by
+the Collector's exporter), the runner selects them into the view's target as well, right after making the view. A row
+that arrives between the two is lifted twice, which the targets collapse like any other duplicate.
+"""
+
+# ruff: noqa: S608 - SQL is put together from constants of this package; what users give is always a bound parameter
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from importlib import resources
+from string import Template
+from typing import Final, cast
+
+from ell_otel import semconv
+from ell_otel.errors import MigrationError, StoreError
+from ell_otel.store.client import Store
+
+_DURABLE: Final = {True: ", fsync_after_insert = 1, fsync_part_directory = 1", False: ""}
+
+_VIEW: Final = re.compile(
+    r"CREATE MATERIALIZED VIEW IF NOT EXISTS \w+ TO (?P<target>\w+) AS\s+(?P<select>.+?\sFROM (?P<source>\w+)\b.*)",
+    re.DOTALL,
+)
+_LEDGER: Final = f"""
+CREATE TABLE IF NOT EXISTS {semconv.TABLE_MIGRATIONS}
+(Number UInt32, Name String, Sha256 String, AppliedAt DateTime64(3, 'UTC'))
+ENGINE = ReplacingMergeTree ORDER BY Number
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A migration of this release. ``applied_at`` is None when it has not been applied."""
+
+    number: int
+    name: str
+    sha256: str
+    applied_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Script:
+    number: int
+    name: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def migrate(store: Store, *, dry_run: bool = False) -> list[Applied]:
+    """Apply what this release has and the store has not, and load the prices; returns what was applied, in order.
+
+    With ``dry_run`` nothing changes, and the list is what would be applied. Raises ``MigrationError`` when the store
+    is newer than this release, when its record has a gap, or when a recorded file is not the one we have.
+    """
+    waiting = [entry for entry in status(store) if entry.applied_at is None]
+    if dry_run:
+        return waiting
+    if waiting:
+        store.command(_LEDGER)
+    scripts = {script.number: script for script in _scripts()}
+    done = [_apply(store, scripts[entry.number]) for entry in waiting]
+    _load_prices(store)
+    return done
+
+
+def status(store: Store) -> list[Applied]:
+    """Every migration of this release, with the time it was applied to this store. Raises ``MigrationError``."""
+    scripts = _scripts()
+    recorded = _recorded(store)
+    known = [script.number for script in scripts]
+    if unknown := sorted(recorded.keys() - set(known)):
+        raise MigrationError(
+            f"the tables of {store.name} were made by a newer release (schema {unknown[-1]}, this one knows up to "
+            f"{known[-1]}): pip install -U ell-otel"
+        )
+    if missing := [number for number in known if number not in recorded and any(later > number for later in recorded)]:
+        raise MigrationError(
+            f"migration {missing[0]:04d} of {store.name} is not recorded although a later one is: the table "
+            f"{semconv.TABLE_MIGRATIONS} has been changed by hand; restore it from a backup"
+        )
+    entries = []
+    for script in scripts:
+        sha256, applied_at = recorded.get(script.number, (script.sha256, None))
+        if sha256 != script.sha256:
+            raise MigrationError(
+                f"migration {script.number:04d} of {store.name} was applied from another file than the {script.name} "
+                f"of this release: install the release that made the store, or begin a new store"
+            )
+        entries.append(Applied(script.number, script.name, sha256, applied_at))
+    return entries
+
+
+def _recorded(store: Store) -> dict[int, tuple[str, datetime]]:
+    if not store.columns(semconv.TABLE_MIGRATIONS):
+        return {}
+    rows = store.query(f"SELECT Number, Sha256, AppliedAt FROM {semconv.TABLE_MIGRATIONS} ORDER BY Number, AppliedAt")
+    recorded: dict[int, tuple[str, datetime]] = {}
+    for row in rows:
+        number, sha256, applied_at = row["Number"], row["Sha256"], row["AppliedAt"]
+        recorded[cast("int", number)] = (str(sha256), cast("datetime", applied_at))
+    return recorded
+
+
+def _apply(store: Store, script: _Script) -> Applied:
+    for statement in statements(Template(script.text).substitute(durable=_DURABLE[store.local])):
+        try:
+            store.command(statement)
+            if view := _VIEW.match(statement):
+                _backfill(store, **view.groupdict())
+        except StoreError as error:
+            first_line = statement.partition("\n")[0]
+            raise MigrationError(
+                f"migration {script.name} stopped at {first_line!r}: {error}. Run `ell-otel migrate` again once that "
+                "is put right: it goes on from there"
+            ) from error
+    now = datetime.now(UTC)
+    columns = ("Number", "Name", "Sha256", "AppliedAt")
+    types = ("UInt32", "String", "String", "DateTime64(3, 'UTC')")
+    store.insert(semconv.TABLE_MIGRATIONS, columns, types, [[script.number], [script.name], [script.sha256], [now]])
+    return Applied(script.number, script.name, script.sha256, now)
+
+
+def _backfill(store: Store, target: str, select: str, source: str) -> None:
+    if not store.query(f"SELECT 1 FROM {source} LIMIT 1"):
+        return
+    names = ", ".join(str(row["name"]) for row in store.query(f"DESCRIBE TABLE ({select})"))
+    store.command(f"INSERT INTO {target} ({names}) SETTINGS max_partitions_per_insert_block = 0 {select}")
+
+
+def statements(text: str) -> Iterator[str]:
+    """The statements of a migration file, without comment lines and without the closing semicolon."""
+    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    for statement in re.split(r";[ \t]*$", code, flags=re.MULTILINE):
+        if statement.strip():
+            yield statement.strip()
+
+
+def _scripts() -> list[_Script]:
+    folder = resources.files("ell_otel.store") / "migrations"
+    files = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
+    scripts = [_Script(int(file.name[:4]), file.name, file.read_text(encoding="utf-8")) for file in files]
+    if [script.number for script in scripts] != list(range(1, len(scripts) + 1)):
+        raise MigrationError("this installation lacks a migration file: pip install --force-reinstall ell-otel")
+    return scripts
+
+
+# -- prices -----------------------------------------------------------------------------------------------------------
+
+_PRICE_TYPES: Final = {
+    "Model": "String",
+    "ValidFrom": "Date32",
+    "InputPrice": "Nullable(Float64)",
+    "CachedInputPrice": "Nullable(Float64)",
+    "OutputPrice": "Nullable(Float64)",
+    "Source": "String",
+    "CheckedOn": "Date32",
+}
+
+
+def _load_prices(store: Store) -> None:
+    """Add the prices of this release that the store does not have, or has from an older look at the source."""
+    rows = store.query(f"SELECT {', '.join(_PRICE_TYPES)} FROM {semconv.TABLE_PRICES} FINAL")
+    present = {tuple(row.values()) for row in rows}
+    if missing := [row for row in _prices() if row not in present]:
+        data = [list(column) for column in zip(*missing, strict=True)]
+        store.insert(semconv.TABLE_PRICES, list(_PRICE_TYPES), list(_PRICE_TYPES.values()), data)
+
+
+def _prices() -> list[tuple[object, ...]]:
+    text = (resources.files("ell_otel.store") / "prices.csv").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return [
+        (
+            row["model"],
+            date.fromisoformat(row["valid_from"]),
+            *(float(row[name]) if row[name] else None for name in ("input", "cached_input", "output")),
+            row["source"],
+            date.fromisoformat(row["checked_on"]),
+        )
+        for row in csv.DictReader(lines)
+    ]

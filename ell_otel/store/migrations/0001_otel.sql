@@ -1,0 +1,89 @@
+-- The tables that hold what arrives: the insert columns, names and types of the OpenTelemetry Collector's ClickHouse
+-- exporter, so that it, rotel and our own collector can write here, and queries made for its tables work.
+-- Tables it has made already stay as they are. Ours differ in the engine: a row that was sent twice collapses at merge.
+--
+-- ${durable} is what a table needs on this target so that an answered insert survives a power cut.
+
+CREATE TABLE IF NOT EXISTS otel_traces
+(
+    Timestamp          DateTime64(9) CODEC(Delta(8), ZSTD(1)),
+    TraceId            String CODEC(ZSTD(1)),
+    SpanId             String CODEC(ZSTD(1)),
+    ParentSpanId       String CODEC(ZSTD(1)),
+    TraceState         String CODEC(ZSTD(1)),
+    SpanName           LowCardinality(String) CODEC(ZSTD(1)),
+    SpanKind           LowCardinality(String) CODEC(ZSTD(1)),
+    ServiceName        LowCardinality(String) CODEC(ZSTD(1)),
+    ResourceAttributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    ScopeName          String CODEC(ZSTD(1)),
+    ScopeVersion       String CODEC(ZSTD(1)),
+    SpanAttributes     Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    Duration           UInt64 CODEC(ZSTD(1)),
+    StatusCode         LowCardinality(String) CODEC(ZSTD(1)),
+    StatusMessage      String CODEC(ZSTD(1)),
+    Events Nested
+    (
+        Timestamp  DateTime64(9),
+        Name       LowCardinality(String),
+        Attributes Map(LowCardinality(String), String)
+    ) CODEC(ZSTD(1)),
+    Links Nested
+    (
+        TraceId    String,
+        SpanId     String,
+        TraceState String,
+        Attributes Map(LowCardinality(String), String)
+    ) CODEC(ZSTD(1)),
+    INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(Timestamp)
+ORDER BY (ServiceName, SpanName, toDateTime(Timestamp), TraceId, SpanId)
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1${durable};
+
+-- Two records are the same when all that can tell them apart is: attributes and body count by their hash.
+CREATE TABLE IF NOT EXISTS otel_logs
+(
+    Timestamp          DateTime64(9) CODEC(Delta(8), ZSTD(1)),
+    TimestampTime      DateTime DEFAULT toDateTime(Timestamp),
+    TraceId            String CODEC(ZSTD(1)),
+    SpanId             String CODEC(ZSTD(1)),
+    TraceFlags         UInt8,
+    SeverityText       LowCardinality(String) CODEC(ZSTD(1)),
+    SeverityNumber     UInt8,
+    ServiceName        LowCardinality(String) CODEC(ZSTD(1)),
+    Body               String CODEC(ZSTD(1)),
+    ResourceSchemaUrl  LowCardinality(String) CODEC(ZSTD(1)),
+    ResourceAttributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    ScopeSchemaUrl     LowCardinality(String) CODEC(ZSTD(1)),
+    ScopeName          String CODEC(ZSTD(1)),
+    ScopeVersion       LowCardinality(String) CODEC(ZSTD(1)),
+    ScopeAttributes    Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    LogAttributes      Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    EventName          String CODEC(ZSTD(1)),
+    INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(Timestamp)
+PRIMARY KEY (ServiceName, TimestampTime)
+ORDER BY (ServiceName, TimestampTime, Timestamp, TraceId, SpanId, cityHash64(Body, ResourceAttributes, LogAttributes))
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1${durable};
+
+-- Where to look for a trace: Grafana's trace view reads this. One row per trace and insert; take min and max.
+CREATE TABLE IF NOT EXISTS otel_traces_trace_id_ts
+(
+    TraceId String CODEC(ZSTD(1)),
+    Start   DateTime CODEC(Delta(4), ZSTD(1)),
+    End     DateTime CODEC(Delta(4), ZSTD(1)),
+    INDEX idx_trace_id TraceId TYPE bloom_filter(0.01) GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(Start)
+ORDER BY (TraceId, Start)
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1${durable};
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS otel_traces_trace_id_ts_mv TO otel_traces_trace_id_ts AS
+SELECT TraceId, min(Timestamp) AS Start, max(Timestamp) AS End
+FROM otel_traces
+WHERE TraceId != ''
+GROUP BY TraceId;

@@ -1,0 +1,50 @@
+"""Every SELECT of the product, one function each, with bound parameters and typed results.
+
+Duplicates (a span or event that was sent twice) count once everywhere: by FINAL, by aggregation, or by LIMIT 1 BY.
+Lists never read content columns.
+"""
+
+from ell_otel.store.queries.cost import unpriced_models
+from ell_otel.store.queries.invocations import InvocationFilter, find_invocation, invocations, trace
+from ell_otel.store.queries.programs import counts, find_version, losses, programs, versions
+from ell_otel.store.queries.references import VersionKey, resolve_program, resolve_version
+from ell_otel.store.queries.results import (
+    Counts,
+    Evaluation,
+    Inference,
+    Invocation,
+    InvocationDetail,
+    Link,
+    Program,
+    TraceSpan,
+    UnpricedModel,
+    Version,
+    VersionDetail,
+)
+
+__all__ = [
+    "Counts",
+    "Evaluation",
+    "Inference",
+    "Invocation",
+    "InvocationDetail",
+    "InvocationFilter",
+    "Link",
+    "Program",
+    "TraceSpan",
+    "UnpricedModel",
+    "Version",
+    "VersionDetail",
+    "VersionKey",
+    "counts",
+    "find_invocation",
+    "find_version",
+    "invocations",
+    "losses",
+    "programs",
+    "resolve_program",
+    "resolve_version",
+    "trace",
+    "unpriced_models",
+    "versions",
+]

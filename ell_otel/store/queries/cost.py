@@ -1,0 +1,73 @@
+"""What inferences cost, worked out when asked: tokens times the price that was valid when they were used.
+
+A model goes by its response name; else by that without its date (``gpt-4o-2024-08-06`` → ``gpt-4o``,
+``claude-3-7-sonnet-20250219`` → ``claude-3-7-sonnet``); else by the name it was asked for, and that without its date:
+the first of these that the price table knows. Cached input tokens are part of the input tokens and charged at their
+own price; reasoning tokens are part of the output tokens. No price, or no reported usage: NULL.
+"""
+
+# ruff: noqa: S608 - SQL is put together from constants of this package; what users give is always a bound parameter
+
+from __future__ import annotations
+
+from typing import Final
+
+from ell_otel import semconv
+from ell_otel.store.client import Store
+from ell_otel.store.queries.results import UnpricedModel
+
+UNDATED: Final = r"replaceRegexpOne({}, '-(\\d{{4}}-\\d{{2}}-\\d{{2}}|\\d{{8}})$', '')"
+_CANDIDATES: Final = ", ".join(f"{name}, {UNDATED.format(name)}" for name in ("ResponseModel", "RequestModel"))
+_PRICE_MODEL: Final = f"""arrayFirst(
+            name -> has((SELECT groupUniqArray(Model) FROM {semconv.TABLE_PRICES}), name), [{_CANDIDATES}])"""
+
+# Over sums or single rows of Input, Cached and Output; NULL as soon as a part that was used has no price.
+_COST: Final = """if(Input IS NULL AND Output IS NULL, NULL, (
+        (ifNull(Input, 0) - least(ifNull(Cached, 0), ifNull(Input, 0))) * InputPrice
+        + if(ifNull(Cached, 0) > 0, least(Cached, ifNull(Input, 0)) * ifNull(CachedInputPrice, InputPrice), 0)
+        + if(ifNull(Output, 0) > 0, Output * OutputPrice, 0)
+    ) / 1e6)"""
+
+
+def priced_inferences(keys: str, where: str = "1") -> str:
+    """A subquery: inferences grouped by the columns ``keys``, by models and by day, with what each group cost.
+
+    Its columns are the keys, Input, Output, Cached, Inferences, Unknown (how many of them have no cost and did not
+    fail), Cost, Model, LastStarted. Grouping before joining the prices keeps that join small, since prices change on
+    days. ``where`` sees the table's own columns.
+    """
+    return f"""(
+    SELECT *, {_COST} AS Cost, if(Cost IS NULL, Succeeded, Unreported) AS Unknown
+    FROM (
+        SELECT {keys}, ResponseModel, RequestModel, {_PRICE_MODEL} AS PriceModel,
+            if(ResponseModel = '', RequestModel, ResponseModel) AS Model,
+            toStartOfDay(Started) AS Day,
+            sum(InputTokens) AS Input, sum(OutputTokens) AS Output, sum(CachedInputTokens) AS Cached,
+            count() AS Inferences, max(Started) AS LastStarted,
+            countIf(StatusCode != 'Error') AS Succeeded,
+            countIf(StatusCode != 'Error' AND InputTokens IS NULL AND OutputTokens IS NULL) AS Unreported
+        FROM {semconv.TABLE_INFERENCES} FINAL
+        WHERE {where}
+        GROUP BY {keys}, ResponseModel, RequestModel, Day
+    ) AS used
+    ASOF LEFT JOIN (
+        SELECT Model AS PricedModel, toDateTime(ValidFrom, 'UTC') AS PricedFrom,
+            InputPrice, CachedInputPrice, OutputPrice
+        FROM {semconv.TABLE_PRICES} FINAL
+    ) AS price ON used.PriceModel = price.PricedModel AND used.Day >= price.PricedFrom
+)"""
+
+
+def unpriced_models(store: Store) -> list[UnpricedModel]:
+    """Models that reported usage at a time for which no price is known, most used first."""
+    rows = store.query(
+        f"""
+        SELECT Model AS model, sum(Inferences) AS inferences, sum(ifNull(Input, 0)) AS input_tokens,
+            sum(ifNull(Output, 0)) AS output_tokens, max(LastStarted) AS last_seen
+        FROM {priced_inferences("ServiceName")}
+        WHERE Cost IS NULL AND (Input > 0 OR Output > 0)
+        GROUP BY model
+        ORDER BY inferences DESC, model
+        """
+    )
+    return [UnpricedModel(**row) for row in rows]  # type: ignore[arg-type]

@@ -1,0 +1,183 @@
+"""The spool is emptied into the store: nothing lost, nothing in the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from ell_otel.config import resolve
+from ell_otel.errors import StoreError
+from ell_otel.ingest.drain import Drained, drain
+from ell_otel.store import queries
+from ell_otel.store.client import Store, open_store
+from ell_otel.store.migrate import migrate
+from ell_otel.telemetry.segments import Kind, SegmentWriter
+
+T0 = 1_760_000_000_000_000_000
+
+
+def spans(first: int, count: int = 1) -> bytes:
+    request = ExportTraceServiceRequest()
+    scope = request.resource_spans.add().scope_spans.add()
+    for number in range(first, first + count):
+        span = scope.spans.add(
+            trace_id=number.to_bytes(16), span_id=number.to_bytes(8), start_time_unix_nano=T0 + number
+        )
+        for key, value in {
+            "gen_ai.operation.name": "invoke_workflow",
+            "ell.program.name": "a.b",
+            "ell.program.version": "c1:" + "1" * 64,
+            "ell.invocation.id": f"{number:032x}",
+        }.items():
+            span.attributes.add(key=key).value.string_value = value
+    return request.SerializeToString()
+
+
+def event() -> bytes:
+    request = ExportLogsServiceRequest()
+    request.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=T0, event_name="x")
+    return request.SerializeToString()
+
+
+def spool(directory: Path, *frames: tuple[Kind, bytes]) -> Path:
+    """A finished segment with these frames; returns its path."""
+    before = set((directory / "spool").glob("*.seg"))
+    writer = SegmentWriter(directory / "spool", segment_bytes=1 << 30)
+    for kind, payload in frames:
+        writer.append(kind, payload)
+    writer.close()
+    (made,) = set((directory / "spool").glob("*.seg")) - before
+    return made
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / ".ell"
+
+
+@pytest.fixture
+def store(directory: Path) -> Iterator[Store]:
+    with open_store(resolve({}, dir=str(directory)), purpose="test") as opened:
+        migrate(opened)
+        yield opened
+
+
+def left(directory: Path) -> list[str]:
+    return sorted(path.name for path in (directory / "spool").iterdir())
+
+
+def test_everything_in_the_spool_lands_in_the_store_and_leaves_the_spool(directory: Path, store: Store) -> None:
+    spool(directory, (Kind.TRACES, spans(1, 2)), (Kind.LOGS, event()))
+    spool(directory, (Kind.TRACES, spans(3)))
+    told: list[tuple[int, int]] = []
+    drained = drain(directory, store, progress=lambda done, total: told.append((done, total)))
+    assert drained == Drained(spans=3, records=1, damaged=0, quarantined=())
+    assert str(drained) == "took 3 spans and 1 log records from the spool"
+    assert left(directory) == []
+    assert told
+    assert told[-1][0] == told[-1][1] > 0
+    assert queries.counts(store).invocations == 3
+    assert drain(directory, store).spans == 0
+
+
+def test_a_missing_or_empty_spool_is_no_trouble(directory: Path, store: Store) -> None:
+    assert drain(directory, store).spans == 0
+    (directory / "spool").mkdir()
+    (directory / "spool" / "0-0-0.seg").touch()
+    assert drain(directory, store).spans == 0
+    assert left(directory) == []
+
+
+def test_a_segment_that_is_still_written_is_taken_as_far_as_it_goes(directory: Path, store: Store) -> None:
+    writer = SegmentWriter(directory / "spool", segment_bytes=1 << 30)
+    for number in range(1, 4):
+        writer.append(Kind.TRACES, spans(number))
+        assert drain(directory, store).spans == 1
+    writer.close()
+    assert drain(directory, store).spans == 0
+    assert left(directory) == []
+    assert queries.counts(store).spans == 3
+
+
+def test_more_than_fits_one_read_and_one_insert_is_taken_in_steps(directory: Path, store: Store) -> None:
+    payload = spans(1, 3000)
+    spool(directory, *((Kind.TRACES, payload) for _ in range(12)))
+    steps: list[int] = []
+    assert drain(directory, store, progress=lambda done, _total: steps.append(done)).spans == 36_000
+    assert len(steps) > 2
+    assert steps == sorted(steps)
+    assert queries.counts(store).invocations == 3000
+    assert left(directory) == []
+
+
+def test_a_frame_that_is_no_otlp_is_put_aside_and_does_not_hold_up_the_rest(directory: Path, store: Store) -> None:
+    spool(directory, (Kind.TRACES, spans(1)), (Kind.LOGS, b"\xff no otlp"), (Kind.TRACES, spans(2)))
+    drained = drain(directory, store)
+    (aside,) = drained.quarantined
+    assert (drained.spans, aside.read_bytes(), aside.parent) == (2, b"\xff no otlp", directory / "quarantine")
+    assert f"put 1 frames that are no OTLP aside in {aside.parent}" in str(drained)
+    assert left(directory) == []
+
+
+def test_damage_is_skipped_and_counted(directory: Path, store: Store) -> None:
+    path = spool(directory, (Kind.TRACES, spans(1)), (Kind.TRACES, spans(2)), (Kind.TRACES, spans(3)))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content) + b"torn")
+    drained = drain(directory, store)
+    assert (drained.spans, drained.damaged) == (2, 2)
+    assert "skipped 2 damaged stretches" in str(drained)
+    assert left(directory) == []
+
+
+def test_a_failed_insert_leaves_the_spool_as_it_was(directory: Path, store: Store) -> None:
+    path = spool(directory, (Kind.TRACES, spans(1)))
+    store.command("RENAME TABLE otel_traces TO elsewhere")
+    with pytest.raises(StoreError):
+        drain(directory, store)
+    assert path.exists()
+    store.command("RENAME TABLE elsewhere TO otel_traces")
+    assert drain(directory, store).spans == 1
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ell_otel.config import resolve
+from ell_otel.ingest import drain
+from ell_otel.store.client import open_store
+from ell_otel.store.migrate import migrate
+write = drain.write
+def write_and_die(store, rows):
+    write(store, rows)
+    os.kill(os.getpid(), signal.SIGKILL)
+drain.write = write_and_die
+directory = Path(sys.argv[1])
+store = open_store(resolve({}, dir=str(directory)), purpose="to be killed")
+migrate(store)
+drain.drain(directory, store)
+"""
+
+
+def test_kill_9_between_insert_and_acknowledge_loses_and_doubles_nothing(directory: Path) -> None:
+    spool(directory, (Kind.TRACES, spans(1, 50)), (Kind.LOGS, event()))
+    before = left(directory)
+    died = subprocess.run([sys.executable, "-c", KILLED, str(directory)], capture_output=True, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert left(directory) == before
+    with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
+        assert queries.counts(store).invocations == 50
+        assert drain(directory, store).spans == 50
+        found = queries.counts(store)
+        assert (found.invocations, found.spans) == (50, 100)
+        assert len(queries.invocations(store, limit=1000)) == 50
+    assert left(directory) == []
+    assert os.path.isdir(directory)

@@ -1,0 +1,163 @@
+"""Migrations: applied once, completed after a kill, refused when they do not fit."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from datetime import date
+from importlib import resources
+
+import pytest
+from store_rows import evaluation, hash_of, inference, invocation, program_event, rows_of
+
+from ell_otel import semconv
+from ell_otel.errors import MigrationError, StoreError
+from ell_otel.store import queries
+from ell_otel.store.client import Store
+from ell_otel.store.migrate import migrate, statements, status
+from ell_otel.store.writer import LOG_COLUMNS, TRACE_COLUMNS, write
+
+Open = Callable[..., Store]
+NAMES = ["0001_otel.sql", "0002_invocations.sql", "0003_programs.sql", "0004_prices.sql"]
+
+
+def test_a_dry_run_lists_and_changes_nothing(opened: Open) -> None:
+    store = opened()
+    assert [applied.name for applied in migrate(store, dry_run=True)] == NAMES
+    assert store.query("SHOW TABLES") == []
+
+
+def test_migrating_twice_applies_everything_once(opened: Open) -> None:
+    store = opened()
+    assert [applied.name for applied in migrate(store)] == NAMES
+    assert migrate(store) == []
+    assert all(applied.applied_at is not None for applied in status(store))
+    for table, columns in (("otel_traces", TRACE_COLUMNS), ("otel_logs", LOG_COLUMNS)):
+        described = {row["name"]: row["type"] for row in store.query(f"DESCRIBE TABLE {table}")}
+        assert {name: described[name] for name, _ in columns} == dict(columns)
+
+
+def test_a_run_stopped_after_any_statement_is_completed_by_the_next(opened: Open) -> None:
+    class Killed(Exception):
+        pass
+
+    store = opened()
+    command, insert = store.command, store.insert
+    met: set[tuple[object, ...]] = set()
+
+    def stopping_before(action: Callable[..., None]) -> Callable[..., None]:
+        def run(*given: object) -> None:
+            what = (given[0], str(given[3])[:30] if len(given) > 3 else "")  # the statement, or the row recorded
+            if what not in met:
+                met.add(what)
+                raise Killed
+            action(*given)
+
+        return run
+
+    store.command = stopping_before(command)  # type: ignore[method-assign]
+    store.insert = stopping_before(insert)  # type: ignore[method-assign]
+    while True:
+        try:
+            migrate(store)
+            break
+        except Killed:
+            continue
+    store.command, store.insert = command, insert  # type: ignore[method-assign]
+    assert len(met) > 20
+    assert [applied.name for applied in status(store) if applied.applied_at] == NAMES
+    write(store, rows_of(invocation(1, "a.b", hash_of("1")), program_event("a.b", hash_of("1"))))
+    assert queries.counts(store).invocations == 1
+
+
+def test_a_store_of_a_newer_release_is_refused_with_the_remedy(opened: Open) -> None:
+    store = opened()
+    migrate(store)
+    store.command("INSERT INTO ell_migrations VALUES (9999, '9999_later.sql', 'x', now64(3))")
+    with pytest.raises(MigrationError, match=r"newer release \(schema 9999.*pip install -U ell-otel"):
+        migrate(store)
+
+
+def test_an_edited_file_and_a_gap_in_the_record_are_found(opened: Open) -> None:
+    store = opened()
+    migrate(store)
+    store.command("INSERT INTO ell_migrations VALUES (2, '0002_invocations.sql', 'edited', now64(3) + 1)")
+    with pytest.raises(MigrationError, match=r"0002 .* was applied from another file"):
+        status(store)
+    store.command("ALTER TABLE ell_migrations DELETE WHERE Number = 2 SETTINGS mutations_sync = 1")
+    with pytest.raises(MigrationError, match=r"0002 .* is not recorded although a later one is"):
+        status(store)
+
+
+def test_a_failing_statement_is_named_with_what_to_do(opened: Open) -> None:
+    store = opened()
+    store.command("CREATE TABLE otel_traces (Timestamp DateTime64(9)) ENGINE = MergeTree ORDER BY Timestamp")
+    with pytest.raises(
+        MigrationError, match=r"0001_otel.sql stopped at 'CREATE MATERIALIZED VIEW.*Run `ell-otel migrate`"
+    ):
+        migrate(store)
+
+
+def test_tables_made_by_an_older_exporter_stay_and_their_rows_are_lifted(opened: Open) -> None:
+    store = opened()
+    for table, columns in (("otel_traces", TRACE_COLUMNS), ("otel_logs", LOG_COLUMNS)):
+        kept = [(name, "Int64" if name == "Duration" else kind) for name, kind in columns if name != "EventName"]
+        store.command(
+            f"CREATE TABLE {table} ({', '.join(f'`{name}` {kind}' for name, kind in kept)}) "
+            "ENGINE = MergeTree PARTITION BY toDate(Timestamp) ORDER BY Timestamp"
+        )
+    old = rows_of(invocation(1, "a.b", hash_of("1")), program_event("a.b", hash_of("1")))
+    write(store, old)
+    migrate(store)
+    write(store, rows_of(invocation(2, "a.b", hash_of("1")), evaluation(2, "a.b", hash_of("1"), "1")))
+    assert [found.id for found in queries.invocations(store)] == [f"{n:08x}".ljust(32, "f") for n in (2, 1)]
+    (version,) = queries.versions(store, "b")
+    assert (version.invocations, version.score) == (2, 1.0)
+    assert queries.find_version(store, "b").source == "# a.b\n"
+    (engine,) = store.query(
+        "SELECT engine FROM system.tables WHERE name = 'otel_traces' AND database = currentDatabase()"
+    )
+    assert engine == {"engine": "MergeTree"}
+
+
+def test_writing_before_migrating_says_what_to_type(opened: Open) -> None:
+    with pytest.raises(StoreError, match="no table otel_traces: make it with `ell-otel migrate`"):
+        write(opened(), invocation(1, "a.b", hash_of("1")))
+
+
+def test_statements_end_at_a_semicolon_at_the_end_of_a_line() -> None:
+    text = "-- a; comment;\nSELECT ';' AS a,\n-- another;\n  2 AS b;\n\nSELECT 3;\n-- the end"
+    assert list(statements(text)) == ["SELECT ';' AS a,\n  2 AS b", "SELECT 3"]
+
+
+def test_every_attribute_name_in_the_sql_stands_in_semconv() -> None:
+    known = {value for value in vars(semconv).values() if isinstance(value, str)}
+    package = resources.files("ell_otel.store")
+    files = [*(package / "migrations").iterdir(), *(package / "queries").iterdir()]
+    text = "".join(file.read_text(encoding="utf-8") for file in files if file.name.endswith((".sql", ".py")))
+    used = set(re.findall(r"Attributes\['([^']+)'\]|attributes\['([^']+)'\]", text))
+    assert len(used) > 30
+    assert {one or other for one, other in used} <= known
+
+
+def test_every_price_names_its_source_and_its_days() -> None:
+    text = (resources.files("ell_otel.store") / "prices.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
+    assert len({(row["model"], row["valid_from"]) for row in rows}) == len(rows) > 40
+    for row in rows:
+        assert row["source"].startswith("https://")
+        assert float(row["input"]) > 0
+        assert date.fromisoformat(row["valid_from"]) <= date.fromisoformat(row["checked_on"]), row
+        if row["cached_input"]:
+            assert float(row["cached_input"]) < float(row["input"])
+
+
+def test_a_corrected_price_replaces_the_one_that_was_loaded(opened: Open) -> None:
+    store = opened()
+    migrate(store)
+    store.command("INSERT INTO ell_prices VALUES ('gpt-4o', '2024-08-06', 99, 99, 99, 'old', '2024-08-07')")
+    migrate(store)
+    write(store, inference(1, "a.b", hash_of("1"), "gpt-4o", {"input_tokens": 1_000_000, "output_tokens": 0}))
+    write(store, invocation(1, "a.b", hash_of("1")))
+    assert queries.invocations(store)[0].cost == 2.5
