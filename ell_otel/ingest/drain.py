@@ -124,4 +124,3 @@ def _quarantine(directory: Path, segment: Segment, frame: Frame) -> Path:
             "permission there"
         ) from error
     return path
-

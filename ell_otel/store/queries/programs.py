@@ -173,10 +173,10 @@ def losses(store: Store) -> int:
     """How many records programs on the way here have reported as lost before they were accepted."""
     rows = store.query(
         f"""
-        SELECT sum(toUInt64OrZero(LogAttributes['{semconv.ELL_LOSS_COUNT}'])) AS lost
+        SELECT sum(toUInt64OrZero(LogAttributes['ell.loss.count'])) AS lost
         FROM (
             SELECT DISTINCT Timestamp, ServiceName, LogAttributes FROM {semconv.TABLE_LOGS}
-            WHERE LogAttributes['{semconv.EVENT_NAME}'] = '{semconv.EVENT_LOSS}'
+            WHERE LogAttributes['event.name'] = '{semconv.EVENT_LOSS}'
         )
         """
     )
