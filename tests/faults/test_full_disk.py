@@ -22,10 +22,11 @@ def work(text):
 
 ballast = os.path.join(os.path.dirname(os.environ["ELL_OTEL_DIR"]), "ballast")
 results = [work("x" * 2000) for _ in range(5)]
-with open(ballast, "wb") as file:
-    try:
-        while True: file.write(bytes(4096)); file.flush()
-    except OSError: pass
+fill = os.open(ballast, os.O_CREAT | os.O_WRONLY)
+try:
+    while True: os.write(fill, bytes(4096))
+except OSError:
+    os.close(fill)
 results += [work("y" * 2000) for _ in range(20)]
 os.remove(ballast)
 results += [work("z" * 2000) for _ in range(5)]
