@@ -10,13 +10,15 @@ import importlib
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol
 
+from starlette.requests import ClientDisconnect
+
 from ell_otel.errors import DecodeError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
-_ZSTD_WINDOW_LOG: Final = 23  # 8 MiB, what decoders must support at least; a larger window is memory on a stranger's word
+_ZSTD_WINDOW_LOG: Final = 23  # 8 MiB, which every decoder must support; more is memory on a stranger's word
 
 
 class TooLargeError(DecodeError):
@@ -28,7 +30,7 @@ class UnsupportedMediaError(DecodeError):
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, decompressed as ``Content-Encoding`` says (gzip, deflate, zstd where it can be had).
+    """The whole body, decompressed as ``Content-Encoding`` says (gzip, deflate; zstd and lz4 where they can be had).
 
     Raises ``TooLargeError`` as soon as more than ``limit`` bytes have come or would come, ``UnsupportedMediaError``
     for another encoding, ``DecodeError`` for damaged data.
@@ -37,26 +39,22 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise TooLargeError(_too_large(limit))
     inflate = Inflater(request.headers.get("content-encoding", "identity"), limit)
     received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > limit:
-            raise TooLargeError(_too_large(limit))
-        inflate.feed(chunk)
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > limit:
+                raise TooLargeError(_too_large(limit))
+            inflate.feed(chunk)
+    except ClientDisconnect as error:
+        raise DecodeError("the body ends too early: its sender has gone") from error
     return inflate.finish()
-
-
-def inflate(data: bytes, encoding: str, limit: int) -> bytes:
-    """``data`` decompressed, all at once; raises as ``read_body`` does."""
-    inflater = Inflater(encoding, limit)
-    inflater.feed(data)
-    return inflater.finish()
 
 
 class _Decompressor(Protocol):
     @property
     def eof(self) -> bool: ...
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes | None: ...
     def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
 
 
@@ -68,7 +66,7 @@ class Inflater:
         self._limit = limit
         self._size = 0
         self._parts: list[bytes] = []
-        self._stream = _decompressor(self._encoding)
+        self._stream = None if self._encoding in {"", "identity"} else _decompressor(self._encoding)
 
     def feed(self, chunk: bytes) -> None:
         if self._stream is None:
@@ -77,14 +75,13 @@ class Inflater:
         while chunk:
             if self._stream.eof:  # another gzip member or zstd frame follows
                 self._stream = _decompressor(self._encoding)
-                assert self._stream is not None
             try:
                 self._keep(self._stream.decompress(chunk, self._limit - self._size + 1))
             except TooLargeError:
                 raise
             except Exception as error:  # zlib.error and ZstdError have no common base
                 raise DecodeError(f"the body is not {self._encoding}: {error}") from error
-            chunk = self._stream.unused_data if self._stream.eof else b""
+            chunk = (self._stream.unused_data or b"") if self._stream.eof else b""
 
     def finish(self) -> bytes:
         if self._stream is not None and self._parts and not self._stream.eof:
@@ -98,12 +95,10 @@ class Inflater:
         self._parts.append(data)
 
 
-def _decompressor(encoding: str) -> _Decompressor | None:
-    if encoding in {"", "identity"}:
-        return None
+def _decompressor(encoding: str) -> _Decompressor:
     if encoding in {"gzip", "x-gzip", "deflate"}:
         return zlib.decompressobj(_GZIP_OR_ZLIB)
-    if encoding == "zstd" and (made := _zstd()) is not None:
+    if (maker := {"zstd": _zstd, "lz4": _lz4}.get(encoding)) and (made := maker()) is not None:
         return made
     raise UnsupportedMediaError(f"Content-Encoding {encoding[:40]!r} is not read here; use gzip, or none")
 
@@ -121,10 +116,20 @@ def _zstd() -> _Decompressor | None:
     return None
 
 
+def _lz4() -> _Decompressor | None:
+    """ClickHouse's clients compress inserts with it; it comes with clickhouse-connect."""
+    try:
+        module = importlib.import_module("lz4.frame")
+    except ImportError:
+        return None
+    made: _Decompressor = module.LZ4FrameDecompressor()
+    return made
+
+
 def _declared_length(request: Request) -> int:
     text = request.headers.get("content-length", "")
     return int(text) if text.isdecimal() else 0
 
 
 def _too_large(limit: int) -> str:
-    return f"the request is larger than {limit} bytes decompressed; send smaller batches, or raise ELL_OTEL_REQUEST_BYTES"
+    return f"the request is larger than {limit} bytes; send smaller batches, or raise ELL_OTEL_REQUEST_BYTES"

@@ -40,7 +40,14 @@ class HttpListener:
         self.port = port
         self._flag = flag
         self._config = uvicorn.Config(
-            app, lifespan="off", log_config=None, access_log=False, server_header=False, limit_concurrency=_CONNECTIONS
+            app,
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            log_level="error",  # our own mistakes, not those of whoever sends us noise
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
         )
         self._server = uvicorn.Server(self._config)
         self._thread: threading.Thread | None = None
@@ -79,13 +86,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def address_error(error: OSError | None, host: str, port: int, flag: str) -> ConfigError:
-    """The ``ConfigError`` for an address that could not be bound. ``error`` None: the port is taken."""
-    if error is not None and error.errno != errno.EADDRINUSE:
-        return ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}; see --host and {flag}")
-    holder = _holder(port)
-    by = f" by {holder}" if holder else ""
-    return ConfigError(f"port {port} is in use{by}; choose another with `{flag} PORT`, or `{flag} 0` for any free port")
+def check_address(host: str, port: int, flag: str) -> None:
+    """Raise the ``ConfigError`` that binding here would: for servers that bind for themselves and say less."""
+    _bind(host, port, flag).close()
 
 
 def _bind(host: str, port: int, flag: str) -> socket.socket:
@@ -98,11 +101,19 @@ def _bind(host: str, port: int, flag: str) -> socket.socket:
         listening.listen(512)
     except OSError as error:
         listening.close()
-        raise address_error(error, host, port, flag) from error
+        raise _address_error(error, host, port, flag) from error
     except OverflowError as error:
         listening.close()
         raise ConfigError(f"{flag} {port} is not a port: it takes 0 to 65535") from error
     return listening
+
+
+def _address_error(error: OSError, host: str, port: int, flag: str) -> ConfigError:
+    if error.errno != errno.EADDRINUSE:
+        return ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}; see --host and {flag}")
+    holder = _holder(port)
+    by = f" by {holder}" if holder else ""
+    return ConfigError(f"port {port} is in use{by}; choose another with `{flag} PORT`, or `{flag} 0` for any free port")
 
 
 def _holder(port: int) -> str:

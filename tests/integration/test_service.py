@@ -61,6 +61,7 @@ class Server:
 
     @property
     def http(self) -> int:
+        assert any(line.startswith("ClickHouse HTTP on") for line in self.lines), f"it did not start: {self.lines}"
         return next(int(line.rpartition(":")[2]) for line in self.lines if line.startswith("OTLP/HTTP on"))
 
     def send(self, name: str, number: int) -> bool:
@@ -128,6 +129,7 @@ def send_until_gone(server: Server, name: str, kill: Callable[[], object], sende
             if server.send(name, number):
                 acknowledged.add(number)
 
+    assert server.http
     threads = [threading.Thread(target=send, args=(who,)) for who in range(senders)]
     for thread in threads:
         thread.start()

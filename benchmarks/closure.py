@@ -1,0 +1,77 @@
+"""Times of the closure engine beside their floor: `python benchmarks/closure.py`.
+
+The floor is what any engine must do at least: `ast.parse` and `symtable` of the files concerned. Each figure is the best
+of several captures of freshly written modules, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import itertools
+import symtable
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ell_otel.closure import capture
+
+SMALL = 'SOMEVAR = 3\ndef unused(): pass\n\ndef ask(x: int):\n    """You are an expert."""\n    return f"Compute {SOMEVAR} + {x}"\n'
+FUNCTION = 'def fn{0}(x, y=3):\n    """Doc {0}."""\n    z = [a for a in range(x) if a]\n    if z:\n        return str(z) + CONST{0}\n    return fn{1}(x)\nCONST{0} = "c{0}"\n\n'
+_numbers = itertools.count()
+
+
+def programs() -> dict[str, tuple[dict[str, str], str]]:
+    """By name: the modules (the last one holds the target; `@` is a number that makes their names fresh) and the target."""
+    large = "".join(FUNCTION.format(i, i - 1 if i % 10 else i) for i in range(250)) + "def ask(x): return fn249(x)\n"
+    chain = "".join(f"def f{i}(x):\n    return f{i + 1}(x) + 1\n" for i in range(2000)) + "def f2000(x): return x\nask = f0\n"
+    three = {
+        "one@": 'A = 1\nB = "x"\ndef h1(x): return x + str(A)\ndef h2(x): return h1(x) + B\n',
+        "two@": "from one@ import h1\nC = 3\nclass K:\n    def m(self, x): return h1(x) * C\n",
+        "three@": "from one@ import h2\nfrom two@ import K\nimport one@\nD = [1]\ndef h3(x): return h2(x)\n"
+        "def ask(x): return K().m(x) + h3(x) + one@.B + str(D)\n",
+    }
+    return {
+        "small function": ({"small@": SMALL}, "ask"),
+        "ten dependencies, three modules": (three, "ask"),
+        "module of 2,000 lines": ({"large@": large}, "ask"),
+        "chain of 2,000": ({"chain@": chain}, "f0"),
+    }
+
+
+def milliseconds(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return (time.perf_counter() - started) * 1e3
+
+
+def measure(directory: Path, modules: dict[str, str], target: str) -> tuple[float, float, float, float]:
+    """Floor, cold capture, the same again, and `is_current` in microseconds."""
+    number = str(next(_numbers))
+    texts = {name.replace("@", number): text.replace("@", number) for name, text in modules.items()}
+    for name, text in texts.items():
+        (directory / f"{name}.py").write_text(text)
+    importlib.invalidate_caches()
+    module = [importlib.import_module(name) for name in texts][-1]
+    floor = milliseconds(lambda: [(ast.parse(t), symtable.symtable(t, "x", "exec")) for t in texts.values()])
+    cold = milliseconds(lambda: capture(getattr(module, target)))
+    again = milliseconds(lambda: capture(getattr(module, target)))
+    closure = capture(getattr(module, target))
+    current = milliseconds(lambda: [closure.is_current() for _ in range(100)]) * 10
+    return floor, cold, again, current
+
+
+def main() -> None:
+    print(f"{'':34}{'floor ms':>10}{'cold ms':>10}{'again ms':>10}{'is_current us':>15}")
+    with tempfile.TemporaryDirectory() as directory:
+        sys.path.insert(0, directory)
+        for name, (modules, target) in programs().items():
+            rounds = [measure(Path(directory), modules, target) for _ in range(8)]
+            best = [min(column) for column in zip(*rounds, strict=True)]
+            print(f"{name:34}{best[0]:10.2f}{best[1]:10.2f}{best[2]:10.2f}{best[3]:15.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""The life of ``ell-otel serve``: what starts, in which order, and how it ends.
+
+::
+
+    start   store ─▶ migrate ─▶ drain the spool ─▶ batcher ─▶ receivers ─▶ fronts ─▶ announce
+    stop    receivers ─▶ batcher (writes what it accepted) ─▶ fronts ─▶ spool thread ─▶ store
+
+Whatever starts and stops is a ``Component``:
+
+* ``start()`` returns when the component works, or raises a ``ConfigError`` that names the remedy; after an error it
+  holds nothing and ``stop`` is not called.
+* ``port`` is the one in force once ``start()`` has returned; ``name`` is what people are told is listening on it.
+* ``stop(deadline_s)`` accepts nothing more, finishes what it has, and returns within about ``deadline_s`` seconds,
+  finished or not. It raises nothing. It is called once.
+
+The receivers are ours. The fronts (ClickHouse's HTTP interface, the REST API) belong to ``server``, which this package
+does not know; whoever composes the two gives ``fronts``, a function from the open store to components.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final, Protocol
+
+from ell_otel.config import Settings, find_directory
+from ell_otel.errors import ConfigError, EllOtelError, StoreLockedError
+from ell_otel.ingest.batch import Batcher
+from ell_otel.ingest.counters import Counters
+from ell_otel.ingest.drain import drain
+from ell_otel.ingest.receivers import GrpcReceiver, Intake, http_receiver
+from ell_otel.store.client import Store, open_store, read_lock
+from ell_otel.store.migrate import migrate
+from ell_otel.store.writer import write
+from ell_otel.web.listener import is_loopback
+
+PURPOSE: Final = "ell-otel serve"
+CLICKHOUSE: Final = "ClickHouse HTTP"  # the name of the component whose port is announced in the lock file
+STOP_S: Final = 10.0
+_DRAIN_INTERVAL_S: Final = 0.5
+
+
+class Component(Protocol):
+    """Something that listens. The contract is in this module's docstring."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    def start(self) -> None: ...
+    def stop(self, deadline_s: float) -> None: ...
+
+
+Fronts = Callable[[Store, Counters], Sequence[Component]]
+
+
+def _no_fronts(store: Store, counters: Counters) -> Sequence[Component]:
+    return ()
+
+
+class Service:
+    """The embedded collector and the fronts given to it.
+
+    ``narrate`` is told, in sentences, what a person would want to know; nothing is printed here. ``stop_s`` is the
+    time in seconds that stopping may take in all.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        fronts: Fronts = _no_fronts,
+        narrate: Callable[[str], None] = lambda _: None,
+        stop_s: float = STOP_S,
+    ) -> None:
+        self.counters = Counters()
+        self.components: list[Component] = []
+        self._settings = settings
+        self._directory = find_directory(settings)
+        self._fronts = fronts
+        self._narrate = narrate
+        self._stop_s = stop_s
+        self._ending = threading.Event()
+        self._store: Store | None = None
+        self._batcher: Batcher | None = None
+        self._spool: _SpoolThread | None = None
+
+    @property
+    def where(self) -> str:
+        """The name of the store that is written to; empty when not started."""
+        return self._store.name if self._store is not None else ""
+
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Start, tell ``ready``, serve until SIGINT, SIGTERM or ``end()``, stop. Raises what ``start`` raises."""
+        with self._signals():
+            self.start()
+            try:
+                ready()
+                self._ending.wait()
+            finally:
+                self._narrate("stopping: writing what was accepted")
+                self.stop()
+
+    def end(self) -> None:
+        """Make ``run`` return, from any thread."""
+        self._ending.set()
+
+    def start(self) -> None:
+        """Start everything, in order; when a part cannot, stop those before it and raise its error."""
+        _refuse_open_door(self._settings)
+        try:
+            self._start_parts()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything within the deadline. What was acknowledged is in the store already, whatever happens here."""
+        until = time.monotonic() + self._stop_s
+        receivers, fronts = self.components[:2], self.components[2:]
+        self.components = []
+        for receiver in receivers:
+            # A request in progress ends when its insert does, so this wait is what drains the batcher.
+            receiver.stop(_left(until) / 2)
+        if self._batcher is not None:
+            self._batcher.close(_left(until))
+        for front in fronts:
+            front.stop(_left(until) / 2)
+        if self._spool is not None:
+            self._spool.stop(_left(until))
+        if self._store is not None:
+            self._store.close()
+        self._batcher = self._spool = self._store = None
+
+    def _start_parts(self) -> None:
+        settings = self._settings
+        store = self._store = _open(settings, self._directory)
+        if store.local:
+            migrate(store)
+        self._spool = _SpoolThread(self._directory, store, self.counters, self._narrate)
+        self._spool.drain()
+        self._batcher = Batcher(functools.partial(write, store), self.counters)
+        intake = Intake(self._batcher, self.counters, limit=settings.request_bytes, token=settings.ingest_token)
+        self._listen(GrpcReceiver(intake, host=settings.host, port=settings.grpc_port))
+        self._listen(http_receiver(intake, host=settings.host, port=settings.http_port))
+        for front in self._fronts(store, self.counters):
+            self._listen(front)
+        self._spool.start()
+
+    def _listen(self, component: Component) -> None:
+        component.start()
+        self.components.append(component)
+        self._narrate(f"{component.name} on {component.host}:{component.port}")
+        if component.name == CLICKHOUSE and self._store is not None and self._store.local:
+            self._store.announce(clickhouse_port=component.port)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end ``run``; a second one, while stopping, has the effect it had before us."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may set handlers; ``end()`` ends us
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def end(number: int, frame: FrameType | None) -> None:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            self._ending.set()
+
+        for number in before:
+            signal.signal(number, end)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _SpoolThread:
+    """Moves what programs on this machine append to the spool into the store, twice a second."""
+
+    def __init__(self, directory: Path, store: Store, counters: Counters, narrate: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._store = store
+        self._counters = counters
+        self._narrate = narrate
+        self._said = ""
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ell-otel spool", daemon=True)
+
+    def drain(self) -> None:
+        """Once, now. An error is told, not raised: the frames stay in the spool and the next turn tries again."""
+        try:
+            drained = drain(self._directory, self._store)
+        except (EllOtelError, OSError) as error:
+            self._say(f"the spool could not be read into the store: {error}")
+            return
+        self._counters.add("stored_spans", drained.spans)
+        self._counters.add("stored_records", drained.records)
+        self._counters.add("damaged_frames", drained.damaged + len(drained.quarantined))
+        if drained.damaged or drained.quarantined:
+            self._narrate(str(drained))
+        self._said = ""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._ending.wait(_DRAIN_INTERVAL_S):
+            self.drain()
+
+    def _say(self, sentence: str) -> None:
+        """Once per trouble, not twice a second."""
+        if sentence != self._said:
+            self._said = sentence
+            self._narrate(sentence)
+
+
+def _refuse_open_door(settings: Settings) -> None:
+    if not is_loopback(settings.host) and not settings.ingest_token:
+        raise ConfigError(
+            f"--host {settings.host} lets other machines send, so it needs a token: set ELL_OTEL_INGEST_TOKEN "
+            "(senders: OTEL_EXPORTER_OTLP_HEADERS='Authorization=Bearer%20…'), or leave --host out"
+        )
+
+
+def _open(settings: Settings, directory: Path) -> Store:
+    store = open_store(settings, purpose=PURPOSE)
+    if store.local or settings.store.startswith(("http://", "https://")):
+        return store
+    # Another server holds the store, and we have just been connected to it as a reader.
+    store.close()
+    holder = read_lock(directory)
+    pid = f"process {holder.pid} ({holder.purpose})" if holder else "another process"
+    remedy = f"stop it with `kill {holder.pid}`, or" if holder else "stop it, or"
+    raise StoreLockedError(f"{pid} serves {directory} already: {remedy} send to it; another store is --dir DIR")
+
+
+def _left(until: float) -> float:
+    return max(0.1, until - time.monotonic())
