@@ -1,6 +1,6 @@
 """Times of the closure engine beside their floor: `python benchmarks/closure.py`.
 
-The floor is what any engine must do at least: `ast.parse` and `symtable` of the files concerned. Each figure is the best
+The floor is what any engine must do: `ast.parse` and `symtable` of the files concerned. Each figure is the best
 of several captures of freshly written modules, in milliseconds.
 """
 
@@ -18,21 +18,41 @@ from pathlib import Path
 
 from ell_otel.closure import capture
 
-SMALL = 'SOMEVAR = 3\ndef unused(): pass\n\ndef ask(x: int):\n    """You are an expert."""\n    return f"Compute {SOMEVAR} + {x}"\n'
-FUNCTION = 'def fn{0}(x, y=3):\n    """Doc {0}."""\n    z = [a for a in range(x) if a]\n    if z:\n        return str(z) + CONST{0}\n    return fn{1}(x)\nCONST{0} = "c{0}"\n\n'
+SMALL = """
+SOMEVAR = 3
+def unused(): pass
+
+def ask(x: int):
+    "You are an expert."
+    return f"Compute {SOMEVAR} + {x}"
+"""
+FUNCTION = """
+def fn{0}(x, y=3):
+    "Doc {0}."
+    z = [a for a in range(x) if a]
+    if z:
+        return str(z) + CONST{0}
+    return fn{1}(x)
+CONST{0} = "c{0}"
+"""
+ONE = "A = 1\nB = 'x'\ndef h1(x): return x + str(A)\ndef h2(x): return h1(x) + B\n"
+TWO = "from one@ import h1\nC = 3\nclass K:\n    def m(self, x): return h1(x) * C\n"
+THREE = """
+from one@ import h2
+from two@ import K
+import one@
+D = [1]
+def h3(x): return h2(x)
+def ask(x): return K().m(x) + h3(x) + one@.B + str(D)
+"""
 _numbers = itertools.count()
 
 
 def programs() -> dict[str, tuple[dict[str, str], str]]:
-    """By name: the modules (the last one holds the target; `@` is a number that makes their names fresh) and the target."""
+    """By name: the modules, the last of which holds the target, and the target. `@` stands for a fresh number."""
     large = "".join(FUNCTION.format(i, i - 1 if i % 10 else i) for i in range(250)) + "def ask(x): return fn249(x)\n"
-    chain = "".join(f"def f{i}(x):\n    return f{i + 1}(x) + 1\n" for i in range(2000)) + "def f2000(x): return x\nask = f0\n"
-    three = {
-        "one@": 'A = 1\nB = "x"\ndef h1(x): return x + str(A)\ndef h2(x): return h1(x) + B\n',
-        "two@": "from one@ import h1\nC = 3\nclass K:\n    def m(self, x): return h1(x) * C\n",
-        "three@": "from one@ import h2\nfrom two@ import K\nimport one@\nD = [1]\ndef h3(x): return h2(x)\n"
-        "def ask(x): return K().m(x) + h3(x) + one@.B + str(D)\n",
-    }
+    chain = "".join(f"def f{i}(x):\n    return f{i + 1}(x) + 1\n" for i in range(2000)) + "def f2000(x): return x\n"
+    three = {"one@": ONE, "two@": TWO, "three@": THREE}
     return {
         "small function": ({"small@": SMALL}, "ask"),
         "ten dependencies, three modules": (three, "ask"),

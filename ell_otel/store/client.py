@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -171,7 +172,8 @@ class Store:
 
     def _connect(self) -> Any:
         library = _import_clickhouse_connect()
-        with connecting:
+        # Over HTTP no lock: the server that answers may be in this process, and need it.
+        with connecting if self.local else nullcontext():
             try:
                 return library.get_client(tz_mode="aware", **self._connection)
             except ImportError as error:

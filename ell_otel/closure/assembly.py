@@ -1,0 +1,154 @@
+"""The text of a closure, put together: imports first, then the kept statements in order, their modules noted."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+
+from ell_otel.closure.canonical import Form, form_of, forms_of
+from ell_otel.closure.naming import name_slots
+from ell_otel.closure.order import Item, Members, ordered
+from ell_otel.closure.rendering import expression, statement_text
+from ell_otel.closure.resolution import Resolution
+from ell_otel.closure.spaces import Kept, Slot
+from ell_otel.redact import redact
+
+_BLOCK = re.compile(r"^(?:@|async |class |def |if |for |with |try:|while |match )", re.MULTILINE)
+_FUTURE = "from __future__ import annotations"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One statement of a closure's text: the module it came from (empty for the imports), the names it binds."""
+
+    module: str
+    names: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A closure's text, its parts with their canonical forms, and the installed top-level modules it imports."""
+
+    text: str
+    parts: tuple[Part, ...]
+    forms: tuple[Form, ...]
+    imported: tuple[str, ...]
+
+
+def assemble(resolution: Resolution, root: Kept | None) -> Assembled:
+    """Name, order and write out what was kept."""
+    slots = name_slots(resolution, root)
+    items = ordered(resolution, root)
+    parts: list[Part] = []
+    forms: list[Form] = []
+    imports = _import_part(slots, items)
+    for part, known in [(imports, None), *(_part(item) for item in items)]:
+        if part.text:
+            parts.append(part)
+            forms += forms_of(part.text) if known is None else [known]
+    modules = {slot.module.partition(".")[0] for slot in slots if slot.kind == "external"}
+    imported = tuple(sorted(modules - sys.stdlib_module_names))
+    return Assembled(_joined(parts), tuple(parts), tuple(forms), imported)
+
+
+def _import_part(slots: list[Slot], items: list[Item]) -> Part:
+    lines = [line for slot in slots for line in _import_lines(slot)]
+    if any(_postpones_annotations(item) for item in items):
+        lines.append(_FUTURE)
+    names = tuple(sorted({slot.text_name for slot in slots if slot.kind == "external"}))
+    return Part("", names, "\n".join(_merged(lines)))
+
+
+def _import_lines(slot: Slot) -> list[str]:
+    name = slot.text_name
+    if slot.kind == "builtin":
+        return [f"from builtins import {slot.name} as {name}"] if name not in ("", slot.name) else []
+    if slot.kind != "external":
+        return []
+    if slot.attribute:
+        return [f"from {slot.module} import {slot.attribute}" + (f" as {name}" if name != slot.attribute else "")]
+    if name == slot.module.partition(".")[0] and slot.name == slot.module:
+        return [f"import {path}" for path in sorted(slot.dotted) or [slot.module]]
+    return [f"import {slot.module} as {name}"]
+
+
+def _merged(lines: list[str]) -> list[str]:
+    """Import lines sorted, `from` lines of one module joined, the future first."""
+    found: dict[str, set[str]] = {}
+    plain = set()
+    for line in lines:
+        start, separator, what = line.partition(" import ")
+        if separator and start.startswith("from "):
+            found.setdefault(start, set()).add(what)
+        else:
+            plain.add(line)
+    froms = [f"{start} import {', '.join(sorted(names))}" for start, names in found.items()]
+    return sorted([*plain, *froms], key=lambda line: (not line.startswith("from __future__"), line.split(" ")[1], line))
+
+
+def _part(item: Item) -> tuple[Part, Form | None]:
+    """A part, with its form where that is the one its statement had already."""
+    if isinstance(item, Slot):
+        return _slot_part(item), None
+    if isinstance(item, Members):
+        return _members_part(item), None
+    slots, statement = item.space.slots, item.statement
+    bound = [slots[name].named().text_name for name in statement.binds if name in slots]
+    text, untouched = statement_text(item)
+    if untouched and statement.form is None:
+        statement.form = form_of(statement.node, statement.analysis)
+    return Part(item.space.name, tuple(sorted(filter(None, bound))), text), statement.form if untouched else None
+
+
+def _slot_part(slot: Slot) -> Part:
+    """The line of a value, of a stand-in, or of an alias seen at run time."""
+    name = slot.text_name
+    if slot.kind == "missing":
+        return Part(slot.space.name, (name,), expression(slot.pieces))
+    if slot.kind == "alias" and slot.target is not None:
+        return Part(slot.space.name, (name,), f"{name} = {slot.target.named().text_name}")
+    return Part(slot.space.name, (name,), redact(f"{name} = {expression(slot.pieces)}"))
+
+
+def _members_part(item: Members) -> Part:
+    space = item.space
+    name = space.as_object.text_name if space.as_object is not None else space.label
+    members = {key: space.members[key].named() for key in item.names if _has_name(space.members[key])}
+    if item.begins:
+        given = ", ".join(f"{key}={slot.text_name}" for key, slot in members.items())
+        return Part(space.name, (name,), f"{name} = SimpleNamespace({given})")
+    return Part(space.name, (name,), "\n".join(f"{name}.{key} = {slot.text_name}" for key, slot in members.items()))
+
+
+def _has_name(slot: Slot) -> bool:
+    return bool(slot.named().text_name) and slot.named().kind != "unbound"
+
+
+def _postpones_annotations(item: Item) -> bool:
+    if not isinstance(item, Kept) or not item.space.index.future_annotations:
+        return False
+    return item.statement.analysis.annotated
+
+
+def _joined(parts: list[Part]) -> str:
+    """The parts with blank lines as people set them, and a comment where the module changes, if there are several."""
+    modules = {part.module for part in parts if part.module}
+    lines: list[str] = []
+    previous: Part | None = None
+    for part in parts:
+        changes = previous is None or part.module != previous.module
+        if previous is not None:
+            spaced = changes or _is_block(part) or _is_block(previous)
+            lines += ["", ""] if spaced and (_is_block(part) or _is_block(previous)) else [""] if spaced else []
+        if changes and part.module and len(modules) > 1:
+            lines.append(f"# from {part.module}")
+        lines.append(part.text)
+        previous = part
+    return "\n".join(lines) + "\n"
+
+
+def _is_block(part: Part) -> bool:
+    """Whether the part is a definition or a compound statement, which stands between blank lines."""
+    return part.module != "" and _BLOCK.search(part.text) is not None

@@ -1,0 +1,103 @@
+"""Whether a closure still describes the code that runs: a check of identities, made on every call of a program."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Iterable, Mapping
+from types import FunctionType, ModuleType
+from typing import Any
+
+from ell_otel.closure.wrappers import unwrapped
+
+
+class Observed:
+    """The functions and classes found under the names a closure rests on.
+
+    Functions are remembered by their code objects, classes weakly, so nothing of the user's is kept alive; values that
+    are neither are not looked at. A namespace is held through its module, or through a function that lives in it.
+    """
+
+    __slots__ = ("_plain", "_wrapped")
+
+    def __init__(self) -> None:
+        self._plain: tuple[tuple[Any, tuple[tuple[str, Any], ...]], ...] = ()
+        self._wrapped: tuple[tuple[Any, str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, found: Iterable[tuple[Mapping[str, Any], str, Any]]) -> Observed:
+        """From (namespace, name, function or class) triples."""
+        observed = cls()
+        plain: dict[int, tuple[Any, list[tuple[str, Any]]]] = {}
+        wrapped = []
+        for namespace, name, value in found:
+            holder = _holder(namespace, value)
+            if type(value) is FunctionType and "__wrapped__" not in value.__dict__:
+                plain.setdefault(id(namespace), (holder, []))[1].append((name, value.__code__))
+            else:
+                wrapped.append((holder, name, _identity(value)))
+        observed._plain = tuple((holder, tuple(entries)) for holder, entries in plain.values())
+        observed._wrapped = tuple(wrapped)
+        return observed
+
+    def unchanged(self) -> bool:
+        """Whether each name is still bound to the same code."""
+        try:
+            for holder, entries in self._plain:
+                namespace = holder().__dict__
+                for name, code in entries:
+                    if namespace[name].__code__ is not code:
+                        return False
+            for holder, name, identity in self._wrapped:
+                if not _matches(holder().__dict__[name], identity):
+                    return False
+        except (KeyError, AttributeError):
+            return False
+        return True
+
+
+class _Namespace:
+    """Stands for globals that no module in `sys.modules` owns (an `exec`): found again through a function of theirs."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: FunctionType) -> None:
+        self._function = weakref.ref(function)
+
+    def __call__(self) -> _Namespace:
+        return self
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        function = self._function()
+        return function.__globals__ if function is not None else {}
+
+
+def _holder(namespace: Mapping[str, Any], value: Any) -> Any:
+    module = sys.modules.get(str(namespace.get("__name__")))
+    if isinstance(module, ModuleType) and vars(module) is namespace:
+        return weakref.ref(module)
+    inner = unwrapped(value)
+    return _Namespace(inner) if isinstance(inner, FunctionType) else lambda: None
+
+
+def _identity(value: Any) -> Any:
+    inner = unwrapped(value)
+    if isinstance(inner, FunctionType):
+        return (weakref.ref(value) if _weakly(value) else None, inner.__code__)
+    return (weakref.ref(value), None)
+
+
+def _weakly(value: Any) -> bool:
+    try:
+        weakref.ref(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _matches(value: Any, identity: Any) -> bool:
+    reference, code = identity
+    if reference is not None and reference() is value:
+        return True
+    return code is not None and getattr(unwrapped(value), "__code__", None) is code

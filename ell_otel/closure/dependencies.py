@@ -1,0 +1,274 @@
+"""The module-level statements of a module, what each binds, and which statements a name of the module rests on.
+
+A `Statement` is the grain of a closure: it is kept whole or not at all. An `Index` lists the statements of one module
+(for a notebook: of all its cells, oldest first). Deep analysis (`Statement.analysis`) is done only for statements that
+a closure asks about, once per process.
+"""
+
+from __future__ import annotations
+
+import ast
+from bisect import bisect_right
+from functools import cached_property
+from typing import Any
+
+from ell_otel.closure.scopes import Analysis, Reference, analyse, chain_of, changes_its_object
+from ell_otel.closure.source import Unit
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_IMPORTS = (ast.Import, ast.ImportFrom)
+
+
+class Statement:
+    """One module-level statement. `guarded` ones stood in the body of `if __name__ == "__main__":`."""
+
+    def __init__(self, unit: Unit, node: ast.stmt, guarded: bool = False) -> None:
+        self.unit = unit
+        self.node = node
+        self.guarded = guarded
+        self.form: Any = None  # its canonical form, once `assembly` has made it
+        self.made_up = False  # `lambda_ = <lambda>`: only the value stands in the text
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        return analyse(self.node)
+
+    @cached_property
+    def first_line(self) -> int:
+        decorators = getattr(self.node, "decorator_list", None)
+        return int(decorators[0].lineno if decorators else self.node.lineno)
+
+    @property
+    def last_line(self) -> int:
+        return self.node.end_lineno or self.node.lineno
+
+    @cached_property
+    def is_import(self) -> bool:
+        """A plain import at module level, which is rebuilt alias by alias rather than kept as it stands."""
+        return isinstance(self.node, _IMPORTS)
+
+    @cached_property
+    def is_definition(self) -> bool:
+        return isinstance(self.node, _DEFINITIONS)
+
+    @property
+    def is_branching(self) -> bool:
+        """Whether parts of it may never be executed."""
+        return isinstance(self.node, (ast.If, ast.Try, ast.TryStar, ast.Match, ast.For, ast.While))
+
+    @cached_property
+    def settles(self) -> bool:
+        """Whether it binds its names whatever happened before: no augmented assignment, no branch, no `del`."""
+        node = self.node
+        return self.is_definition or self.is_import or isinstance(node, (ast.Assign, ast.AnnAssign, ast.With))
+
+    @cached_property
+    def binds(self) -> frozenset[str]:
+        """The module's names it binds, deletes or augments."""
+        node = self.node
+        if isinstance(node, _DEFINITIONS):
+            return frozenset((node.name,))
+        if isinstance(node, ast.Import):
+            return frozenset(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            return frozenset(alias.asname or alias.name for alias in node.names if alias.name != "*")
+        if isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets):
+            if not self._has_walrus:
+                return frozenset(target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, (ast.Expr, ast.Pass)) and not self._has_walrus:
+            return frozenset()
+        return frozenset(self.analysis.names("write", eager=True))
+
+    @property
+    def _has_walrus(self) -> bool:
+        return ":=" in self.unit.text
+
+    @cached_property
+    def changes(self) -> frozenset[str]:
+        """The module's names whose objects it changes while it executes."""
+        node = self.node
+        if isinstance(node, _IMPORTS) or (isinstance(node, _DEFINITIONS) and not node.decorator_list):
+            return frozenset()
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            return frozenset()
+        if isinstance(node, _DEFINITIONS):
+            return frozenset(_decorator_objects(node))
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and not _may_change(node):
+            return frozenset()
+        return frozenset(self.analysis.names("change", eager=True))
+
+    @cached_property
+    def applies(self) -> frozenset[str]:
+        """Names it hands itself to while it executes: decorators, base classes, functions called for no value."""
+        node = self.node
+        found: set[str] = set()
+        if isinstance(node, _DEFINITIONS):
+            expressions = [*node.decorator_list, *getattr(node, "bases", ())]
+            expressions += [keyword.value for keyword in getattr(node, "keywords", ())]
+            roots = (chain_of(e.func if isinstance(e, ast.Call) else e)[0] for e in expressions)
+            found.update(root.id for root in roots if isinstance(root, ast.Name))
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            root = chain_of(node.value.func)[0]
+            if isinstance(root, ast.Name):
+                found.add(root.id)
+        return frozenset(found)
+
+    @cached_property
+    def passes(self) -> frozenset[tuple[str, str]]:
+        """Names it passes to a function called for no value, each with the function's name."""
+        node = self.node
+        call = node.value if isinstance(node, ast.Expr) else None
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+            return frozenset()
+        return frozenset((r.name, r.chain[0]) for r in self.analysis.references if r.use == "pass")
+
+    @property
+    def star_imports(self) -> list[ast.ImportFrom]:
+        """The `from … import *` it is, or has in its branches."""
+        if "import *" not in self.unit.text or not (self.is_import or self.is_branching):
+            return []
+        nodes = [self.node] if self.is_import else list(ast.walk(self.node))
+        return [node for node in nodes if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"]
+
+    @cached_property
+    def later_writes(self) -> frozenset[str]:
+        """The module's names that functions in it bind or change when called."""
+        uses = {"write", "change"}
+        return frozenset(r.name for r in self.analysis.references if r.use in uses and not r.eager)
+
+
+class Index:
+    """The statements of one module by what they bind and change; positions are indexes into `statements`."""
+
+    def __init__(self, statements: list[Statement], future_annotations: bool) -> None:
+        self.statements = statements
+        self.future_annotations = future_annotations
+        self.units = tuple(dict.fromkeys(statement.unit for statement in statements))
+        self.binders: dict[str, list[int]] = {}
+        self.changers: dict[str, list[int]] = {}
+        self.appliers: dict[str, list[int]] = {}
+        self.passers: dict[str, list[tuple[int, str]]] = {}  # with the function the name is passed to
+        self.stars: list[tuple[int, ast.ImportFrom]] = []
+        for position, statement in enumerate(statements):
+            for name in statement.binds:
+                self.binders.setdefault(name, []).append(position)
+            for name in statement.changes:
+                self.changers.setdefault(name, []).append(position)
+            if statement.guarded and not statement.binds:
+                continue
+            for name in statement.applies:
+                self.appliers.setdefault(name, []).append(position)
+            for name, function in statement.passes:
+                self.passers.setdefault(name, []).append((position, function))
+            self.stars += [(position, node) for node in statement.star_imports]
+
+    def bindings(self, name: str, before: int | None = None) -> list[int]:
+        """Positions of the statements that together give `name` its value, in order.
+
+        Backwards from the end (or from `before`) to the last statement that settles it, then every later change.
+        """
+        positions = self.binders.get(name, [])
+        earlier = [p for p in positions if before is None or p < before] or positions
+        found: list[int] = []
+        for position in reversed(earlier):
+            found.append(position)
+            if self.statements[position].settles:
+                break
+        if found:
+            found += [p for p in self.changers.get(name, ()) if p > found[-1] and p not in found]
+        return sorted(found)
+
+    def statement_at(self, filename: str, line: int) -> int | None:
+        """The position of the statement of that file that covers the line."""
+        lines, positions = self._lines.get(filename, ([], []))
+        place = bisect_right(lines, line) - 1
+        if place >= 0 and line <= self.statements[positions[place]].last_line:
+            return positions[place]
+        return None
+
+    @cached_property
+    def _lines(self) -> dict[str, tuple[list[int], list[int]]]:
+        """By file: the first lines of its statements, ascending, and their positions."""
+        found: dict[str, tuple[list[int], list[int]]] = {}
+        for position, statement in enumerate(self.statements):
+            lines, positions = found.setdefault(statement.unit.filename, ([], []))
+            lines.append(statement.first_line)
+            positions.append(position)
+        return found
+
+
+def index_of(unit: Unit, as_script: bool = False) -> Index:
+    """The index of a module that is one unit, made once; `as_script` when it ran as `__main__`."""
+    if as_script not in unit.indexes:
+        unit.indexes[as_script] = Index(_statements_of(unit, as_script), _has_future(unit))
+    index: Index = unit.indexes[as_script]
+    return index
+
+
+def index_of_cells(units: list[Unit]) -> Index:
+    """The index of a module whose text came in several units."""
+    statements = [statement for unit in units for statement in index_of(unit, True).statements]
+    return Index(statements, any(_has_future(unit) for unit in units))
+
+
+def _statements_of(unit: Unit, as_script: bool) -> list[Statement]:
+    """The top-level statements; of a script, those under its guard among them as if they stood at top level."""
+    found: list[Statement] = []
+    for node in unit.tree.body:
+        if isinstance(node, ast.If) and not node.orelse and _is_script_guard(node.test):
+            found += [Statement(unit, inner, guarded=True) for inner in node.body if as_script]
+        elif not (isinstance(node, ast.If) and _last(node.test) == "TYPE_CHECKING" and not node.orelse):
+            found.append(Statement(unit, node))
+    return found
+
+
+def _is_script_guard(test: ast.expr) -> bool:
+    if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq)):
+        return False
+    sides = [test.left, test.comparators[0]]
+    return any(isinstance(s, ast.Name) and s.id == "__name__" for s in sides) and any(
+        isinstance(s, ast.Constant) and s.value == "__main__" for s in sides
+    )
+
+
+def _has_future(unit: Unit) -> bool:
+    return any(
+        isinstance(node, ast.ImportFrom)
+        and node.module == "__future__"
+        and any(alias.name == "annotations" for alias in node.names)
+        for node in unit.tree.body
+    )
+
+
+def _decorator_objects(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> list[str]:
+    """Roots of decorators that are methods (`@render.register(int)`): the object is changed by it."""
+    found = []
+    for decorator in node.decorator_list:
+        function = decorator.func if isinstance(decorator, ast.Call) else decorator
+        root, chain = chain_of(function)
+        if chain and isinstance(root, ast.Name):
+            found.append(root.id)
+    return found
+
+
+def _may_change(node: ast.Assign | ast.AnnAssign) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    if not all(isinstance(target, ast.Name) for target in targets):
+        return True
+    value = node.value
+    return isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and changes_its_object(value.func.attr)
+
+
+def _last(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def reads_of(analysis: Analysis, future_annotations: bool) -> list[Reference]:
+    """References that need something to be there; annotations count as deferred where they are not evaluated."""
+    found = []
+    for reference in analysis.references:
+        if reference.use in ("read", "change"):
+            if reference.annotation and future_annotations:
+                reference.eager = False
+            found.append(reference)
+    return found

@@ -1,0 +1,445 @@
+"""Which names of a statement belong to the module around it, where they stand, and when they are read.
+
+`analyse(statement)` walks one module-level statement once, without recursion, and follows Python's scoping rules. The
+standard `symtable` says the same (the tests hold the two against each other), but it gives names without positions,
+splices inlined comprehensions away from CPython 3.12 on, and knows nothing of attribute chains; renaming and module
+attributes need all three.
+
+"Eager" means while the statement itself executes: module level, class bodies, decorators, defaults, comprehensions.
+What stands in a function body is "deferred".
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+# Methods that, by their name, change the object they are called on.
+CHANGING_METHODS = frozenset(
+    {
+        "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "pop", "popitem",
+        "popleft", "remove", "reverse", "rotate", "setdefault", "sort", "update", "move_to_end", "push",
+        "subtract", "model_rebuild", "update_forward_refs", "configure",
+    }
+)  # fmt: skip
+_CHANGING_PREFIXES = ("add", "set_", "register", "include_", "update_", "insert_", "append_", "extend_", "__set")
+_LEAVES = frozenset({"ctx", "op", "ops", "id", "attr", "lineno", "conversion", "type_comment", "level", "simple"})
+_child_fields: dict[type[ast.AST], tuple[str, ...]] = {}
+READING_CALLS = frozenset({"open", "read_text", "read_bytes", "read", "get_data", "open_text"})
+
+
+@dataclass(slots=True, eq=False)
+class Reference:
+    """One occurrence of a name: `chain` holds the attributes read from it, outermost last (`a.b.c` → `b`, `c`)."""
+
+    name: str
+    node: ast.AST  # the node whose position names it; a string constant for names inside string annotations
+    chain: tuple[str, ...] = ()
+    use: str = "read"  # read, write, change (of the object), declare (`global`), pass (to the function in `chain`)
+    eager: bool = True
+    annotation: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class LocalImport:
+    """An alias of an import that is not itself a module-level statement, and the attributes read through it."""
+
+    node: ast.Import | ast.ImportFrom
+    alias: ast.alias
+    name: str
+    eager: bool
+    chains: list[tuple[str, ...]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Analysis:
+    """What one module-level statement has to do with the names of its module."""
+
+    references: list[Reference] = field(default_factory=list)
+    imports: list[LocalImport] = field(default_factory=list)
+    strings: list[ast.Constant] = field(default_factory=list)
+    formatted: list[ast.AST] = field(default_factory=list)  # f-strings, outermost only
+    local_names: set[str] = field(default_factory=set)
+    changed_locals: set[str] = field(default_factory=set)
+    reads_file: bool = False
+    reads_file_when_called: bool = False
+    called: set[str] = field(default_factory=set)
+    called_later: set[str] = field(default_factory=set)
+    annotated: bool = False
+
+    def names(self, use: str, eager: bool | None = None) -> set[str]:
+        """Names with that use; `eager` narrows to what happens while the statement executes, or to what does not."""
+        return {r.name for r in self.references if r.use == use and eager in (None, r.eager)}
+
+
+@dataclass(slots=True, eq=False)
+class _Scope:
+    kind: str  # module, function, class, comprehension, type
+    parent: _Scope | None
+    eager: bool
+    bound: set[str] = field(default_factory=set)
+    global_names: set[str] = field(default_factory=set)
+    outer_names: set[str] = field(default_factory=set)
+    references: list[Reference] = field(default_factory=list)
+    imported: dict[str, LocalImport] = field(default_factory=dict)
+    body: list[ast.stmt] = field(default_factory=list)
+    annotation: bool = False
+
+
+def analyse(statement: ast.AST) -> Analysis:
+    """The analysis of a statement, taken as standing at module level."""
+    walk = _Walk()
+    walk.run(statement)
+    return walk.settle()
+
+
+class _Walk:
+    """One pass down the tree with an explicit stack, then one pass up the scopes."""
+
+    def __init__(self) -> None:
+        self.out = Analysis()
+        self.scopes: list[_Scope] = [_Scope("module", None, True)]
+        self.todo: list[tuple[ast.AST, _Scope]] = []
+        self.formatted_parts: set[int] = set()
+
+    def run(self, statement: ast.AST) -> None:
+        self.todo.append((statement, self.scopes[0]))
+        todo, handlers = self.todo, _HANDLERS
+        while todo:
+            node, scope = todo.pop()
+            handler = handlers.get(type(node))
+            if handler is not None:
+                handler(self, node, scope)
+            else:
+                for name in child_fields(node):
+                    value = getattr(node, name, None)
+                    if isinstance(value, list):
+                        todo.extend((item, scope) for item in reversed(value) if isinstance(item, ast.AST))
+                    elif isinstance(value, ast.AST):
+                        todo.append((value, scope))
+
+    def settle(self) -> Analysis:
+        """Give each reference to the scope that binds its name; what reaches the module is the result."""
+        for scope in reversed(self.scopes):
+            if scope.parent is None:
+                self.out.references = scope.references
+                continue
+            self.out.local_names |= scope.bound
+            self._settle_one(scope, scope.parent)
+        return self.out
+
+    def _settle_one(self, scope: _Scope, parent: _Scope) -> None:
+        module = self.scopes[0]
+        outer = parent
+        while outer.kind == "class" and scope.kind != "type" and outer.parent is not None:
+            outer = outer.parent
+        for reference in scope.references:
+            name = reference.name
+            if name == "__class__" and outer is not parent:
+                continue  # the class around the method
+            if name in scope.global_names:
+                module.references.append(reference)
+            elif name in scope.outer_names or name not in scope.bound or _before_binding(reference, scope):
+                outer.references.append(reference)
+            elif name in scope.imported and reference.use == "read":
+                scope.imported[name].chains.append(reference.chain)
+            elif reference.use == "change":
+                self.out.changed_locals.add(name)
+
+    def later(self, nodes: Iterable[ast.AST | None], scope: _Scope) -> None:
+        """Visit the nodes next, in their order."""
+        self.todo.extend((node, scope) for node in reversed(list(nodes)) if node is not None)
+
+    def inner(self, kind: str, parent: _Scope, eager: bool | None = None) -> _Scope:
+        scope = _Scope(kind, parent, parent.eager if eager is None else eager)
+        self.scopes.append(scope)
+        return scope
+
+    def refer(self, scope: _Scope, name: str, node: ast.AST, use: str, chain: tuple[str, ...] = ()) -> None:
+        if use == "write":
+            scope.bound.add(name)
+        scope.references.append(Reference(name, node, chain, use, scope.eager, scope.annotation))
+
+    # -- names and attributes
+
+    def name(self, node: ast.Name, scope: _Scope) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self.refer(scope, node.id, node, "read")
+        else:
+            self.refer(scope, node.id, node, "write")
+
+    def attribute(self, node: ast.Attribute, scope: _Scope) -> None:
+        root, chain = chain_of(node)
+        if isinstance(root, ast.Name):
+            self.refer(scope, root.id, root, "read", chain)
+            if not isinstance(node.ctx, ast.Load):
+                self.refer(scope, root.id, root, "change", chain)
+        else:
+            self.later([root], scope)
+
+    def subscript(self, node: ast.Subscript, scope: _Scope) -> None:
+        if not isinstance(node.ctx, ast.Load):
+            self._change(node, scope)
+        if scope.annotation and _last_name(node.value) == "Literal":
+            self.later([node.value], scope)
+        elif scope.annotation and _last_name(node.value) == "Annotated" and isinstance(node.slice, ast.Tuple):
+            self.later([node.value, node.slice.elts[0]], scope)
+            self.later(node.slice.elts[1:], scope.parent or scope)
+        else:
+            self.later([node.value, node.slice], scope)
+
+    def call(self, node: ast.Call, scope: _Scope) -> None:
+        function = node.func
+        if isinstance(function, ast.Attribute) and changes_its_object(function.attr):
+            self._change(function.value, scope)
+        called = _last_name(function)
+        if isinstance(function, ast.Name):
+            (self.out.called if scope.eager else self.out.called_later).add(function.id)
+        if called in READING_CALLS:
+            self.out.reads_file |= scope.eager
+            self.out.reads_file_when_called |= not scope.eager
+        self.later(ast.iter_child_nodes(node), scope)
+
+    def statement_expression(self, node: ast.Expr, scope: _Scope) -> None:
+        """A function called for no value may be there for what it does to its arguments (`fill(PROMPTS)`)."""
+        call = node.value
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and scope.kind == "module":
+            for argument in [*call.args, *(keyword.value for keyword in call.keywords)]:
+                if isinstance(argument, ast.Name):
+                    self.refer(scope, argument.id, argument, "pass", (call.func.id,))
+        self.later([node.value], scope)
+
+    def _change(self, expression: ast.AST, scope: _Scope) -> None:
+        root, chain = chain_of(expression)
+        if isinstance(root, ast.Name):
+            self.refer(scope, root.id, root, "change", chain)
+
+    def augmented(self, node: ast.AugAssign, scope: _Scope) -> None:
+        if isinstance(node.target, ast.Name):
+            self.refer(scope, node.target.id, ast.copy_location(ast.Name(node.target.id), node.target), "read")
+        self.later([node.target, node.value], scope)
+
+    def declaration(self, node: ast.Global | ast.Nonlocal, scope: _Scope) -> None:
+        target = scope.global_names if isinstance(node, ast.Global) else scope.outer_names
+        target.update(node.names)
+        for name in node.names:
+            scope.references.append(Reference(name, node, (), "declare", scope.eager))
+
+    # -- scopes
+
+    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: _Scope) -> None:
+        self.refer(scope, node.name, node, "write")
+        self._decorators(node.decorator_list, scope)
+        outside = self._type_parameters(node, scope)
+        self._arguments(node.args, scope, outside)
+        self.annotation(node.returns, outside)
+        inside = self.inner("function", outside, eager=False)
+        inside.bound.update(argument.arg for argument in _all_arguments(node.args))
+        self.later(node.body, inside)
+
+    def lambda_(self, node: ast.Lambda, scope: _Scope) -> None:
+        self._arguments(node.args, scope, scope)
+        inside = self.inner("function", scope, eager=False)
+        inside.bound.update(argument.arg for argument in _all_arguments(node.args))
+        self.later([node.body], inside)
+
+    def class_(self, node: ast.ClassDef, scope: _Scope) -> None:
+        self.refer(scope, node.name, node, "write")
+        self._decorators(node.decorator_list, scope)
+        outside = self._type_parameters(node, scope)
+        self.later([*node.bases, *node.keywords], outside)
+        inside = self.inner("class", outside)
+        inside.bound.update(("__module__", "__qualname__", "__class__"))
+        inside.body = node.body
+        self.later(node.body, inside)
+
+    def _decorators(self, decorators: list[ast.expr], scope: _Scope) -> None:
+        for decorator in decorators:
+            function = decorator.func if isinstance(decorator, ast.Call) else decorator
+            if scope.eager and isinstance(function, ast.Attribute):
+                self._change(function.value, scope)
+        self.later(decorators, scope)
+
+    def _type_parameters(self, node: ast.AST, scope: _Scope) -> _Scope:
+        parameters = getattr(node, "type_params", None)
+        if not parameters:
+            return scope
+        inside = self.inner("type", scope)
+        inside.bound.update(parameter.name for parameter in parameters)
+        for parameter in parameters:
+            self.later(ast.iter_child_nodes(parameter), inside)
+        return inside
+
+    def type_alias(self, node: ast.AST, scope: _Scope) -> None:
+        self.later([node.name], scope)  # type: ignore[attr-defined]
+        inside = self.inner("type", self._type_parameters(node, scope), eager=False)
+        self.later([node.value], inside)  # type: ignore[attr-defined]
+
+    def _arguments(self, arguments: ast.arguments, scope: _Scope, annotations: _Scope) -> None:
+        self.later([*arguments.defaults, *arguments.kw_defaults], scope)
+        for argument in _all_arguments(arguments):
+            self.annotation(argument.annotation, annotations)
+
+    def comprehension(self, node: ast.AST, scope: _Scope) -> None:
+        generators: list[ast.comprehension] = node.generators  # type: ignore[attr-defined]
+        inside = self.inner("comprehension", scope)
+        first, *rest = generators
+        self.later([first.iter], scope)
+        results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]  # type: ignore[attr-defined]
+        self.later([first.target, *first.ifs, *rest, *results], inside)
+
+    def walrus(self, node: ast.NamedExpr, scope: _Scope) -> None:
+        holder = scope
+        while holder.kind == "comprehension" and holder.parent is not None:
+            holder = holder.parent
+        self.refer(holder, node.target.id, node.target, "write")
+        self.later([node.value], scope)
+
+    def import_(self, node: ast.Import | ast.ImportFrom, scope: _Scope) -> None:
+        for alias in node.names:
+            if alias.name == "*":
+                continue
+            name = alias.asname or (alias.name.partition(".")[0] if isinstance(node, ast.Import) else alias.name)
+            found = LocalImport(node, alias, name, scope.eager)
+            self.out.imports.append(found)
+            self.refer(scope, name, alias, "write")
+            scope.imported[name] = found
+
+    def named(self, node: ast.AST, scope: _Scope) -> None:
+        """`except … as name`, `case … as name`, `case *name`, `case {**name}`."""
+        name = getattr(node, "name", None) or getattr(node, "rest", None)
+        if name:
+            self.refer(scope, name, node, "write")
+        self.later(ast.iter_child_nodes(node), scope)
+
+    # -- strings and annotations
+
+    def constant(self, node: ast.Constant, scope: _Scope) -> None:
+        if not isinstance(node.value, (str, bytes)):
+            return
+        if id(node) not in self.formatted_parts:
+            self.out.strings.append(node)
+        if scope.annotation and isinstance(node.value, str):
+            for root, chain in _names_in(node.value):
+                scope.references.append(Reference(root, node, chain, "read", False, True))
+
+    def formatted(self, node: ast.AST, scope: _Scope) -> None:
+        if id(node) not in self.formatted_parts:
+            self.out.formatted.append(node)
+            self.formatted_parts.update(id(part) for part in ast.walk(node))
+        self.later(ast.iter_child_nodes(node), scope)
+
+    def annotated(self, node: ast.AnnAssign, scope: _Scope) -> None:
+        if node.value is not None or scope.kind in ("function", "class") or not isinstance(node.target, ast.Name):
+            self.later([node.target, node.value], scope)
+        self.annotation(node.annotation, scope)
+
+    def annotation(self, node: ast.expr | None, scope: _Scope) -> None:
+        """Names in an annotation, those inside a string as well, are read but need not be had."""
+        if node is not None:
+            self.out.annotated = True
+            inside = self.inner("type", scope)
+            inside.annotation = True
+            self.later([node], inside)
+
+
+def changes_its_object(method: str) -> bool:
+    """Whether a method, by its name, changes the object it is called on."""
+    return method in CHANGING_METHODS or method.startswith(_CHANGING_PREFIXES)
+
+
+def child_fields(node: ast.AST) -> tuple[str, ...]:
+    """Fields that may hold further nodes with names in them, last first, as they go onto a stack."""
+    kind = type(node)
+    if kind not in _child_fields:
+        _child_fields[kind] = tuple(name for name in reversed(kind._fields) if name not in _LEAVES)
+    return _child_fields[kind]
+
+
+def chain_of(node: ast.AST) -> tuple[ast.AST, tuple[str, ...]]:
+    """The expression at the root of attributes and subscripts, and the attribute names directly on that root."""
+    chain: list[str] = []
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        chain = [node.attr, *chain] if isinstance(node, ast.Attribute) else []
+        node = node.value
+    return node, tuple(chain)
+
+
+def _names_in(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Root names and attribute chains of an annotation written as a string; nothing when it is no expression."""
+    try:
+        todo: list[ast.AST] = [ast.parse(text.strip(), mode="eval").body]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    while todo:
+        node = todo.pop()
+        root, chain = chain_of(node) if isinstance(node, ast.Attribute) else (node, ())
+        if isinstance(root, ast.Name):
+            yield root.id, chain
+        elif root is not node:
+            todo.append(root)
+        elif isinstance(node, ast.Subscript) and _last_name(node.value) == "Literal":
+            todo.append(node.value)
+        else:
+            todo.extend(ast.iter_child_nodes(node))
+
+
+def _last_name(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _all_arguments(arguments: ast.arguments) -> list[ast.arg]:
+    stars = [argument for argument in (arguments.vararg, arguments.kwarg) if argument is not None]
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *stars]
+
+
+def _before_binding(reference: Reference, scope: _Scope) -> bool:
+    """Whether a class body reads a name before it binds it: then the module's name is meant (`x = x`)."""
+    if scope.kind != "class" or reference.use == "write":
+        return False
+    lines = [_line(r.node) for r in scope.references if r.use == "write" and r.name == reference.name]
+    if not lines:
+        return False
+    first = min(lines)
+    for statement in scope.body:
+        if (statement.end_lineno or 0) >= first:
+            return _line(reference.node) <= (statement.end_lineno or 0)
+    return False
+
+
+def _line(node: ast.AST) -> int:
+    return getattr(node, "lineno", 0)
+
+
+_HANDLERS: dict[type[ast.AST], Callable[..., None]] = {
+    ast.Name: _Walk.name,
+    ast.Attribute: _Walk.attribute,
+    ast.Subscript: _Walk.subscript,
+    ast.Call: _Walk.call,
+    ast.Expr: _Walk.statement_expression,
+    ast.AugAssign: _Walk.augmented,
+    ast.Global: _Walk.declaration,
+    ast.Nonlocal: _Walk.declaration,
+    ast.FunctionDef: _Walk.function,
+    ast.AsyncFunctionDef: _Walk.function,
+    ast.Lambda: _Walk.lambda_,
+    ast.ClassDef: _Walk.class_,
+    ast.ListComp: _Walk.comprehension,
+    ast.SetComp: _Walk.comprehension,
+    ast.DictComp: _Walk.comprehension,
+    ast.GeneratorExp: _Walk.comprehension,
+    ast.NamedExpr: _Walk.walrus,
+    ast.Import: _Walk.import_,
+    ast.ImportFrom: _Walk.import_,
+    ast.ExceptHandler: _Walk.named,
+    ast.MatchAs: _Walk.named,
+    ast.MatchStar: _Walk.named,
+    ast.MatchMapping: _Walk.named,
+    ast.Constant: _Walk.constant,
+    ast.JoinedStr: _Walk.formatted,
+    ast.AnnAssign: _Walk.annotated,
+}
+for _name, _handler in (("TypeAlias", _Walk.type_alias), ("TemplateStr", _Walk.formatted)):
+    if hasattr(ast, _name):
+        _HANDLERS[getattr(ast, _name)] = _handler

@@ -1,0 +1,244 @@
+"""Where source text is found. Every text is read and parsed once per process.
+
+A `Unit` is one piece of text that was compiled as a whole: a file, a notebook cell, an `exec` string. `unit_of_file`
+and `unit_of_code` give the unit of a module's file or of a code object, or None when the text cannot be had.
+`is_installed` tells the user's own code from everything that is imported rather than inlined.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import io
+import linecache
+import os
+import site
+import sys
+import sysconfig
+import tokenize
+import warnings
+import zipimport
+from bisect import bisect_right
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+OWN_PACKAGE = __name__.partition(".")[0]
+_SITE_NAMES = ("site-packages", "dist-packages")
+_MAX_CACHED = 4096
+
+
+class Unit:
+    """A parsed text. Positions are character offsets into `text`, whose line ends are always a plain newline."""
+
+    def __init__(self, filename: str, text: str, tree: ast.Module) -> None:
+        self.filename = filename
+        self.text = text
+        self.tree = tree
+        self._ascii = text.isascii()
+        self._starts = [0]
+        for line in text.split("\n"):
+            self._starts.append(self._starts[-1] + len(line) + 1)
+        self.indexes: dict[bool, Any] = {}  # filled by `dependencies.index_of`, which owns the type
+
+    def offset(self, line: int, column: int) -> int:
+        """The character offset of an AST position: 1-based line, column in UTF-8 bytes."""
+        start = self._starts[line - 1]
+        if self._ascii:
+            return start + column
+        text = self.text[start : self._starts[line] - 1]
+        return start + len(text.encode("utf-8", "surrogatepass")[:column].decode("utf-8", "ignore"))
+
+    def span(self, node: ast.AST) -> tuple[int, int]:
+        """Start and end offset of a node that has a position."""
+        return (
+            self.offset(node.lineno, node.col_offset),  # type: ignore[attr-defined]
+            self.offset(node.end_lineno, node.end_col_offset),  # type: ignore[attr-defined]
+        )
+
+    def line_start(self, line: int) -> int:
+        return self._starts[line - 1]
+
+    def line(self, line: int) -> str:
+        return self.text[self._starts[line - 1] : self._starts[line] - 1]
+
+    def line_at(self, offset: int) -> int:
+        """The 1-based line a character offset lies on."""
+        return bisect_right(self._starts, offset)
+
+
+_by_path: dict[str, tuple[tuple[int, int], Unit | None]] = {}
+_by_text: dict[tuple[str, str], Unit | None] = {}
+
+
+def unit_of_file(path: str) -> Unit | None:
+    """The unit of a `.py` file, read again only when its time or size has changed; None when it cannot be read."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return _unit_in_archive(path)
+    stamp = (status.st_mtime_ns, status.st_size)
+    known = _by_path.get(path)
+    if known and known[0] == stamp:
+        return known[1]
+    unit = None
+    if path.endswith((".py", ".pyw")) or not os.path.splitext(path)[1]:
+        try:
+            unit = parse(path, _decode(Path(path).read_bytes()))
+        except (OSError, SyntaxError, UnicodeDecodeError):
+            unit = None
+    _by_path[path] = (stamp, unit)
+    return unit
+
+
+def unit_of_code(code: CodeType, namespace: Mapping[str, Any]) -> Unit | None:
+    """The unit a code object was compiled from: its file, or what `linecache` knows of a cell, doctest or `exec`."""
+    name = code.co_filename
+    if os.path.isfile(name):
+        unit = unit_of_file(name)
+        if unit is not None:
+            return unit
+    return unit_of_text_name(name, namespace)
+
+
+def unit_of_text_name(name: str, namespace: Mapping[str, Any]) -> Unit | None:
+    """The unit of a text that is no plain file, by the file name its code objects carry."""
+    # A copy of the namespace's loader keys only: linecache keeps what it is given, and must not keep user values.
+    loader = {key: namespace[key] for key in ("__name__", "__loader__", "__spec__") if key in namespace}
+    lines = linecache.getlines(name, loader)
+    if lines:
+        return parse(name, "".join(lines))
+    if name == "<string>" and "-c" in sys.orig_argv and namespace.get("__name__") == "__main__":
+        position = sys.orig_argv.index("-c") + 1
+        return parse(name, sys.orig_argv[position]) if position < len(sys.orig_argv) else None
+    return _unit_in_archive(name)
+
+
+def parse(name: str, text: str) -> Unit | None:
+    """The unit of a text, or None when it is not Python. Equal texts share one unit."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
+    key = (name, text)
+    if key not in _by_text:
+        if len(_by_text) >= _MAX_CACHED:
+            _by_text.clear()
+        _by_text[key] = _parsed(name, text)
+    return _by_text[key]
+
+
+def _parsed(name: str, text: str) -> Unit | None:
+    try:
+        return Unit(name, text, parse_quietly(text))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def parse_quietly(text: str) -> ast.Module:
+    """`ast.parse` without the warnings (invalid escapes, `is` with a literal) the user's compiler has given already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text)
+
+
+def interactive_cells(namespace: Mapping[str, Any]) -> list[Unit]:
+    """The cells run so far in a notebook or prompt, oldest first, as far as they can be had."""
+    history = namespace.get("_ih") or namespace.get("In")
+    names: list[str] = []
+    if isinstance(history, list):
+        texts = ((f"<cell {number}>", text) for number, text in enumerate(history) if isinstance(text, str))
+        units = [parse(name, without_magics(text)) for name, text in texts]
+        return [unit for unit in units if unit is not None]
+    if namespace.get("__name__") == "__main__":
+        names = [name for name in list(linecache.cache) if name.startswith(("<python-input-", "<stdin"))]
+    for value in list(namespace.values()):
+        code = getattr(value, "__code__", None)
+        if isinstance(code, CodeType) and value.__globals__ is namespace:
+            names.append(code.co_filename)
+    if namespace.get("__name__") == "__main__" and "-c" in sys.orig_argv:
+        names.append("<string>")
+    names = sorted(dict.fromkeys(names), key=_cell_number)
+    units = [unit_of_text_name(name, namespace) for name in names if name != "<string>" or "-c" in sys.orig_argv]
+    return [unit for unit in units if unit is not None]
+
+
+def _cell_number(name: str) -> int:
+    """The running number in `<python-input-12>` or `<doctest demo[12]>`; 0 when there is none."""
+    digits = "".join(character if character.isdigit() else " " for character in name).split()
+    return int(digits[-1]) if digits else 0
+
+
+def without_magics(text: str) -> str:
+    """A notebook cell with its `%magic`, `!shell` and `help?` lines turned into comments."""
+    lines = text.split("\n")
+    if lines and lines[0].startswith("%%"):
+        return "# " + "\n# ".join(lines)
+    return "\n".join(
+        f"# {line}" if line.lstrip().startswith(("%", "!", "?")) or line.rstrip().endswith("?") else line
+        for line in lines
+    )
+
+
+def _decode(data: bytes) -> str:
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    return data.decode(encoding)
+
+
+def _unit_in_archive(path: str) -> Unit | None:
+    """The unit of a module inside a zip file on `sys.path`."""
+    for entry in sys.path:
+        if entry and path.startswith(entry + os.sep) and os.path.isfile(entry):
+            module = path[len(entry) + 1 :].removesuffix(".py").removesuffix(os.sep + "__init__")
+            try:
+                text = zipimport.zipimporter(entry).get_source(module)
+            except (zipimport.ZipImportError, OSError, ValueError):
+                return None
+            return parse(path, text) if text is not None else None
+    return None
+
+
+def is_installed(name: str, namespace: Mapping[str, Any] | None, file: str | None, paths: list[str]) -> bool:
+    """Whether a module is imported rather than inlined: built-in, frozen, standard library or a site directory.
+
+    `file` is its `__file__`, `paths` its `__path__`. A module with neither is the user's only when it was made in
+    this process (a notebook, an `exec`), which shows in its having no loader.
+    """
+    top = name.partition(".")[0]
+    if top == OWN_PACKAGE:
+        return True
+    if file:
+        return _in_site(os.path.abspath(file))
+    if paths:
+        return all(_in_site(os.path.abspath(path)) for path in paths)
+    if top in sys.builtin_module_names or top in sys.stdlib_module_names:
+        return True
+    return namespace is not None and namespace.get("__spec__") is not None and name != "__main__"
+
+
+@lru_cache(maxsize=_MAX_CACHED)
+def _in_site(path: str) -> bool:
+    real = os.path.realpath(path)
+    return any(candidate.startswith(root) for root in _site_roots(tuple(sys.path)) for candidate in {path, real})
+
+
+@lru_cache(maxsize=8)
+def _site_roots(search_path: tuple[str, ...]) -> tuple[str, ...]:
+    """Directories, each ending in a separator, whose modules are installed."""
+    paths = sysconfig.get_paths()
+    roots = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    roots.update(site.getsitepackages() if hasattr(site, "getsitepackages") else ())
+    roots.add(site.getusersitepackages())
+    roots.update(entry for entry in search_path if os.path.basename(entry.rstrip(os.sep)) in _SITE_NAMES)
+    roots.add(os.path.dirname(os.__file__))
+    roots.update(entry for entry in search_path if os.path.basename(entry).startswith("python3") and ".zip" in entry)
+    return tuple(sorted({form.rstrip(os.sep) + os.sep for root in roots for form in (root, os.path.realpath(root))}))
+
+
+def absolute_import(node: ast.ImportFrom, package: str) -> str:
+    """The absolute module name of a `from … import`, relative levels resolved against `package`."""
+    if not node.level:
+        return node.module or ""
+    try:
+        return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+    except ImportError:
+        return node.module or ""
