@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,10 +26,14 @@ ANNOUNCE_AGAIN_S: Final = 6 * 3600.0
 
 
 class Program:
-    """A function whose versions we follow. ``target`` is what the user wrote, undecorated."""
+    """A function whose versions we follow. ``target`` is what the user wrote, undecorated.
 
-    def __init__(self, target: Callable[..., Any]) -> None:
+    ``names`` are local names around a nested ``target`` that its decorators may read, such as the model's.
+    """
+
+    def __init__(self, target: Callable[..., Any], names: Mapping[str, Any] | None = None) -> None:
         self.target = target
+        self._names = names or {}
         self._closure: Closure | None = None
         self._lock = threading.RLock()
 
@@ -38,7 +42,7 @@ class Program:
         closure = self._closure
         if closure is None or not closure.is_current():
             with self._lock:
-                closure = self._closure = capture(self.target)
+                closure = self._closure = capture(self.target, names=self._names)
         return closure
 
     def announced(self, pipeline: Pipeline) -> Closure:

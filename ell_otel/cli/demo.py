@@ -24,6 +24,7 @@ from ell_otel.errors import ConfigError
 FILES: Final = ("app.py", "style.py")
 OURS: Final = frozenset({*FILES, DIRECTORY_NAME, "__pycache__"})
 RUNS: Final = 40
+SHOWN: Final = (["log"], ["log", "draft"], ["diff", "draft@v1", "draft@v2"], ["invocations", "--limit", "6"])
 
 HELPER_EDIT: Final = ('"at length, with an apology and an explanation"', '"in two short sentences"')
 COMMENT_EDIT: Final = ("def tone(", "# Reviewed by nobody in particular.\ndef tone(")
@@ -55,7 +56,7 @@ def demo(arguments: argparse.Namespace, output: Output) -> int:
         _edit(folder / "style.py", *COMMENT_EDIT)
         _run_app(folder, directory, model.base_url, output)
     where = _as_typed(directory)
-    for line in (["log"], ["log", "draft"], ["diff", "draft@v1", "draft@v2"], ["invocations", "--limit", "6"]):
+    for line in SHOWN[:1] if output.as_json else SHOWN:
         output.narrate(f"\n$ ell-otel {' '.join(line)} --dir {where}")
         _show([*line, "--dir", str(directory)], output)
     output.narrate(_next_steps(where, time.monotonic() - started))
@@ -94,7 +95,7 @@ def _run_app(folder: Path, directory: Path, base_url: str, output: Output) -> No
     )
     if done.returncode != 0:
         raise ConfigError(f"the demo app failed; is ell-otel[openai] installed?\n{done.stderr.strip()}")
-    output.narrate(f"   $ python app.py {RUNS}\n   {done.stdout.splitlines()[0]}")
+    output.narrate(f"   $ python app.py {RUNS}\n   {done.stdout.strip()}")
 
 
 def _edit(path: Path, old: str, new: str) -> None:

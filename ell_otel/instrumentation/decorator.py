@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from opentelemetry import context as otel_context
@@ -30,6 +31,8 @@ from ell_otel.telemetry.processors import stamp
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_KEPT_LOCALS: Final = (str, bytes, int, float, bool, type(None), type, FunctionType)
 
 MARK: Final = "__ell_program__"
 """Attribute of a wrapper that holds its ``Program``; the closure engine knows a program by it."""
@@ -58,7 +61,7 @@ def instrumented(target: Callable[..., Any], body: Callable[..., Any]) -> Callab
     The two differ where a decorator adds something to what the user wrote, such as sending its result to a model.
     """
     openai.prepare()
-    watched = Program(target)
+    watched = Program(target, _names_around(target))
     kind = body if inspect.isroutine(body) or isinstance(body, functools.partial) else type(body).__call__
     if inspect.isasyncgenfunction(kind):
         wrapper = _async_generator(watched, body)
@@ -264,6 +267,20 @@ class _Current:
         if self._token is not None and otel_context.get_current() is self._entered:
             otel_context.detach(self._token)
         self._token = None
+
+
+def _names_around(target: Callable[..., Any]) -> dict[str, Any]:
+    """Plain values, functions and classes among the locals of the function that ``target`` is being defined in.
+
+    Its decorators read them now, and they are gone when the closure is captured. Nothing for a module-level function.
+    """
+    outer = getattr(target, "__qualname__", "").rpartition(".<locals>.")[0].rpartition(".")[2]
+    frame = sys._getframe(1) if outer else None
+    while frame is not None and frame.f_code.co_name != outer:
+        frame = frame.f_back
+    if frame is None:
+        return {}
+    return {name: value for name, value in frame.f_locals.items() if isinstance(value, _KEPT_LOCALS)}
 
 
 def _consumes(origin: SpanContext) -> Link:

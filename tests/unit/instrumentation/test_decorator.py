@@ -301,6 +301,20 @@ def test_a_redefined_helper_is_noticed_at_the_next_run(folder: Path) -> None:
     assert versions[0] != versions[1]
 
 
+def test_a_program_made_by_a_factory_has_the_factorys_values_in_its_version(folder: Path) -> None:
+    def make(model: str) -> Any:
+        @ell.simple(model=model)
+        def ask() -> str:
+            return "why"
+
+        return ask
+
+    closures = [make(model).__ell_program__.closure() for model in ("small", "large", "small")]
+    assert [closure.partial for closure in closures] == [False, False, False]
+    assert closures[0].version == closures[2].version != closures[1].version
+    assert "model = 'large'" in closures[1].text
+
+
 def test_disabled_means_nothing_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELL_OTEL_DISABLED", "1")
 
