@@ -18,7 +18,7 @@ from ell_otel.errors import ConfigError
 DIRECTORY_NAME: Final = ".ell"
 CONTENT_SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _SET_BY_US: Final = "ELL_OTEL_SET_BY_US"
-_PROJECT_MARKERS: Final = ("pyproject.toml", ".git", "setup.py", "setup.cfg")
+_PROJECT_MARKERS: Final = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
 
 def _flag(text: str) -> bool:
@@ -179,20 +179,33 @@ def set_for_libraries(variable: str, value: str) -> None:
 def find_directory(settings: Settings, start: Path | None = None) -> Path:
     """The ``.ell`` folder in force, as an absolute path; it may not exist yet.
 
-    The setting when given; else the nearest existing ``.ell`` from ``start`` (default: the working directory) upward;
-    else one in the nearest folder upward that looks like a project's root; else one in ``start`` itself.
+    The setting when given; else the nearest existing one from ``start`` (default: the working directory) upward, as far
+    as the project's root; else one in the project's root, or in ``start`` itself where no project is recognised.
+    A folder of another user's is passed over: in a place like ``/tmp`` it would collect what strangers run below it.
     """
     if settings.dir:
         return Path(settings.dir).expanduser().absolute()
     start = (start or Path.cwd()).absolute()
-    folders = (start, *start.parents)
-    for folder in folders:
-        if (folder / DIRECTORY_NAME).is_dir():
+    folders = [start, *start.parents]
+    root = _project_root(folders)
+    within = folders[: folders.index(root) + 1] if root else folders
+    for folder in within:
+        if _is_own_folder(folder / DIRECTORY_NAME):
             return folder / DIRECTORY_NAME
-    for folder in folders:
-        if any((folder / marker).exists() for marker in _PROJECT_MARKERS):
-            return folder / DIRECTORY_NAME
-    return start / DIRECTORY_NAME
+    return (root or start) / DIRECTORY_NAME
+
+
+def _project_root(folders: list[Path]) -> Path | None:
+    """The nearest folder under version control, else the nearest with a Python project's file."""
+    for marker in _PROJECT_MARKERS:
+        for folder in folders:
+            if (folder / marker).exists():
+                return folder
+    return None
+
+
+def _is_own_folder(path: Path) -> bool:
+    return path.is_dir() and path.stat().st_uid == os.getuid()
 
 
 def make_directory(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,14 +59,37 @@ def test_content_is_recorded_locally_and_elsewhere_only_when_a_person_asked(
     assert config.resolve(environment).record_content is recorded
 
 
-def test_the_folder_is_the_nearest_one_upward_or_goes_into_the_projects_root(tmp_path: Path) -> None:
+def test_the_folder_is_the_nearest_one_within_the_project_or_goes_into_its_root(tmp_path: Path) -> None:
     deep = tmp_path / "project" / "a" / "b"
     deep.mkdir(parents=True)
     settings = config.resolve({})
     (tmp_path / "project" / "pyproject.toml").touch()
     assert config.find_directory(settings, deep) == tmp_path / "project" / ".ell"
-    (tmp_path / ".ell").mkdir()
-    assert config.find_directory(settings, deep) == tmp_path / ".ell"
-    (deep / ".ell").mkdir()
-    assert config.find_directory(settings, deep) == deep / ".ell"
+    (tmp_path / "project" / "a" / ".ell").mkdir()
+    assert config.find_directory(settings, deep) == tmp_path / "project" / "a" / ".ell"
     assert config.find_directory(config.resolve({}, dir="/elsewhere/.ell"), deep) == Path("/elsewhere/.ell")
+
+
+def test_a_repository_is_one_project_however_many_packages_it_holds(tmp_path: Path) -> None:
+    package = tmp_path / "packages" / "one"
+    package.mkdir(parents=True)
+    (package / "pyproject.toml").touch()
+    (tmp_path / ".git").mkdir()
+    assert config.find_directory(config.resolve({}), package) == tmp_path / ".ell"
+
+
+def test_a_stray_folder_above_a_project_does_not_collect_what_runs_in_it(tmp_path: Path) -> None:
+    (tmp_path / ".ell").mkdir()
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "pyproject.toml").touch()
+    assert config.find_directory(config.resolve({}), tmp_path / "project") == tmp_path / "project" / ".ell"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder to another user takes root")
+def test_a_folder_of_another_users_is_passed_over(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / ".ell"
+    inner.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    assert config.find_directory(config.resolve({}), tmp_path / "a") == inner
+    os.chown(inner, 12345, 12345)
+    assert config.find_directory(config.resolve({}), tmp_path / "a") == tmp_path / ".ell"
