@@ -17,6 +17,7 @@ from ell_otel.errors import ConfigError
 
 DIRECTORY_NAME: Final = ".ell"
 CONTENT_SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_ENTRIES: Final = frozenset({".gitignore", "quarantine", "spool", "store", "store.lock", "token"})
 _SET_BY_US: Final = "ELL_OTEL_SET_BY_US"
 _PROJECT_MARKERS: Final = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
@@ -184,8 +185,11 @@ def find_directory(settings: Settings, start: Path | None = None) -> Path:
     A folder of another user's is passed over: in a place like ``/tmp`` it would collect what strangers run below it.
     """
     if settings.dir:
-        return Path(settings.dir).expanduser().absolute()
-    start = (start or Path.cwd()).absolute()
+        return _given_folder(settings.dir)
+    try:
+        start = (start or Path.cwd()).absolute()
+    except FileNotFoundError:
+        raise ConfigError("the working directory was deleted: name the .ell folder with ELL_OTEL_DIR") from None
     folders = [start, *start.parents]
     root = _project_root(folders)
     within = folders[: folders.index(root) + 1] if root else folders
@@ -193,6 +197,22 @@ def find_directory(settings: Settings, start: Path | None = None) -> Path:
         if _is_own_folder(folder / DIRECTORY_NAME):
             return folder / DIRECTORY_NAME
     return (root or start) / DIRECTORY_NAME
+
+
+def _given_folder(name: str) -> Path:
+    """A folder as given by a person: an ``.ell`` folder, the project's that holds one, or one still to be made."""
+    try:
+        path = Path(name).expanduser().absolute()
+    except (RuntimeError, FileNotFoundError) as error:
+        raise ConfigError(f"{name!r} names no folder: {error}") from None
+    if path.name == DIRECTORY_NAME or not path.is_dir():
+        return path
+    if (path / DIRECTORY_NAME).is_dir():
+        return path / DIRECTORY_NAME
+    strange = {entry.name for entry in path.iterdir()} - _ENTRIES
+    if strange:
+        raise ConfigError(f"{path} is no .ell folder, it holds {min(strange)}; did you mean {path / DIRECTORY_NAME}?")
+    return path
 
 
 def _project_root(folders: list[Path]) -> Path | None:
@@ -211,6 +231,9 @@ def _is_own_folder(path: Path) -> bool:
 def make_directory(path: Path) -> Path:
     """Create the ``.ell`` folder, private to its owner, with a ``.gitignore`` that keeps it out of commits."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.stat()
+    if status.st_uid == os.getuid() and status.st_mode & 0o077:
+        path.chmod(0o700)  # made by hand, perhaps: prompts are nobody else's business
     ignore = path / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n", encoding="utf-8")

@@ -44,7 +44,9 @@ def describe(folder: Path) -> Git:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     # --no-optional-locks: a status in the background must not hold index.lock while the user commits.
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    # The settings: a folder's own configuration can name programs for git to run, and we only want to look.
+    quiet = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
+    command = ["git", "--no-optional-locks", *quiet, "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=True, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError):

@@ -6,20 +6,22 @@ the sake of a store that was emptied meanwhile.
 
 from __future__ import annotations
 
+import os
 import platform
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ell_otel import git
 from ell_otel.closure import Closure, capture
+from ell_otel.program_pb2 import Git, Origin, Part, ProgramVersion, Use
 from ell_otel.telemetry import emit
 from ell_otel.telemetry.guard import guarded
 
 if TYPE_CHECKING:
-    from ell_otel.program_pb2 import ProgramVersion
     from ell_otel.telemetry.providers import Pipeline
 
 ANNOUNCE_AGAIN_S: Final = 6 * 3600.0
@@ -28,13 +30,21 @@ ANNOUNCE_AGAIN_S: Final = 6 * 3600.0
 class Program:
     """A function whose versions we follow. ``target`` is what the user wrote, undecorated.
 
-    ``names`` are local names around a nested ``target`` that its decorators may read, such as the model's.
+    ``names`` are local names around a nested ``target`` that its decorators may read, such as the model's. ``before``
+    is called ahead of every run: for what takes time once and is no part of any run.
     """
 
-    def __init__(self, target: Callable[..., Any], names: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        target: Callable[..., Any],
+        names: Mapping[str, Any] | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> None:
         self.target = target
+        self.before = before or _nothing
         self._names = names or {}
         self._closure: Closure | None = None
+        _programs.add(self)
         self._lock = threading.RLock()
 
     def closure(self) -> Closure:
@@ -57,10 +67,23 @@ class Program:
         return closure
 
 
+def _nothing() -> None:
+    """What most programs need done before a run."""
+
+
+_programs: weakref.WeakSet[Program] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for program in list(_programs):
+        program._lock = threading.RLock()  # a thread that held it in the parent is not here to give it back
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def wire_version(closure: Closure) -> ProgramVersion:
     """``closure`` as the message that goes over the wire, with what git says of where it was found."""
-    from ell_otel.program_pb2 import Git, Origin, Part, ProgramVersion, Use
-
     state = git.describe(Path(closure.file).parent) if closure.file else git.Git()
     return ProgramVersion(
         name=closure.name,

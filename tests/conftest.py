@@ -19,7 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The ``.ell`` folder of this test. The pipeline made during a test ends with it."""
     directory = tmp_path / ".ell"
     monkeypatch.setenv("ELL_OTEL_DIR", str(directory))
-    guard.forget()
+    guard.raise_faults(True)
     yield directory
     providers.reset()
 

@@ -32,6 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().print_help()
         return USAGE
     output = Output(as_json=arguments.json)
+    if sys.stdout is None or sys.stderr is None:  # closed by whoever started us
+        unpipe(broken=sys.stdout is None)
+    try:
+        return _finished(arguments, output)
+    except KeyboardInterrupt:
+        output.fail("interrupted")
+        return INTERRUPTED
+    except OSError as error:  # stdout takes nothing more: its reader went (| head), the disk is full, it was closed
+        unpipe(broken=True)
+        return OK if isinstance(error, BrokenPipeError) else USAGE
+
+
+def _finished(arguments: argparse.Namespace, output: Output) -> int:
     try:
         code = run(arguments, output)
     except EllOtelError as error:
@@ -44,13 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.fail(f"this command needs the package {error.name}: pip install 'ell-otel[local]'")
         output.finish("error")
         return USAGE
-    except KeyboardInterrupt:
-        output.fail("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        unpipe()
-        return OK
     output.finish("found" if code == FOUND else "ok")
+    sys.stdout.flush()
     return code
 
 

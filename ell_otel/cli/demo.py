@@ -116,10 +116,11 @@ def _as_typed(directory: Path) -> str:
 
 
 def _next_steps(where: str, seconds: float) -> str:
+    command = "ell-otel" if shutil.which("ell-otel") else os.path.relpath(sys.argv[0])
     return (
         f"\nDone in {seconds:.0f} s. What to do next:\n"
-        f"  ell-otel show draft --dir {where}             the newest version's closure\n"
-        f"  ell-otel checkout draft@v1 --dir {where}      the first version as a runnable file\n"
-        f"  ell-otel serve --dir {where}                  receive OTLP, answer ClickHouse clients\n"
+        f"  {command} show draft --dir {where}             the newest version's closure\n"
+        f"  {command} checkout draft@v1 --dir {where}      the first version as a runnable file\n"
+        f"  {command} serve --dir {where}                  receive OTLP, answer ClickHouse clients\n"
         "  put @ell.simple, @ell.complex or @ell.program on your own functions, then: ell-otel log"
     )

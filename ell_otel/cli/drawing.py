@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.syntax import Syntax
 from rich.text import Text
@@ -15,6 +15,10 @@ from ell_otel.store import queries
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+MAX_COLOURED: Final = 100_000
+"""Characters of source beyond which colouring it would take longer than reading it."""
+MAX_DEPTH: Final = 40
 
 
 def programs(console: Console, found: Sequence[queries.Program]) -> None:
@@ -72,7 +76,7 @@ def versions(console: Console, found: Sequence[queries.Version]) -> None:
         )
         for each in found
     ]
-    console.print(f"{found[0].program}\n" if found else "")
+    console.print(Text(f"{cell(found[0].program)}\n") if found else "")
     console.print(table(columns, lines))
 
 
@@ -110,18 +114,22 @@ def version(console: Console, found: queries.VersionDetail) -> None:
         ("partial", "yes: see the warnings" if found.partial else ""),
     )
     console.print()
-    console.print(Syntax(safe(found.source), "python", background_color="default", word_wrap=False))
+    source = safe(found.source)
+    if len(source) > MAX_COLOURED:
+        console.print(Text(source))
+        return
+    console.print(Syntax(source, "python", background_color="default", word_wrap=False))
 
 
-def invocation(console: Console, found: queries.InvocationDetail) -> None:
-    """All that was recorded of an invocation."""
+def invocation(console: Console, found: queries.InvocationDetail, spans: Sequence[queries.TraceSpan]) -> None:
+    """All that was recorded of an invocation, and what ran inside it."""
     head = found.invocation
     _facts(
         console,
         ("invocation", head.id),
         ("program", f"{head.program} v{head.number} {short(head.version)}"),
         ("started", f"{cell(head.started)}, took {milliseconds(head.duration_ms)}"),
-        ("status", f"{head.status} {head.error}".strip()),
+        ("status", f"{head.status} {found.message or head.error}".strip()),
         ("tokens", f"{head.input_tokens} in, {head.output_tokens} out, {_cost(head)}" if found.inferences else ""),
         ("trace", head.trace_id),
         ("arguments", found.arguments),
@@ -129,13 +137,20 @@ def invocation(console: Console, found: queries.InvocationDetail) -> None:
         *(("consumes", f"{link.program} {link.invocation[:12]}") for link in found.links if link.kind == "consumes"),
         *((f"score {each.name}", _score(each)) for each in found.evaluations),
     )
+    below = list(_below(head.span_id, spans, 1))
+    if below:
+        console.print(Text("\ninside it", "bold"))
+        for depth, span in below:
+            failed = f"  {safe(span.error or span.status)}" if span.status == "error" else ""
+            console.print(Text(f"{'  ' * depth}{safe(span.name)}, {milliseconds(span.duration_ms)}{failed}"))
     for inference in found.inferences:
         console.print()
         _inference(console, inference)
 
 
-def changes(console: Console, found: Sequence[Change]) -> None:
+def changes(console: Console, heading: str, found: Sequence[Change]) -> None:
     """Each statement that differs: what went red and struck, what came green; [-so-] and {+so+} without colour."""
+    console.print(Text(safe(heading)))
     if not found:
         console.print("no difference")
     coloured = console.color_system is not None and not console.no_color
@@ -150,6 +165,16 @@ def changes(console: Console, found: Sequence[Change]) -> None:
 def rows(console: Console, columns: Sequence[str], found: Sequence[Sequence[Any]]) -> None:
     """The result of a free query."""
     console.print(table(columns, found))
+
+
+def _below(span_id: str, spans: Sequence[queries.TraceSpan], depth: int) -> Iterator[tuple[int, queries.TraceSpan]]:
+    """The spans under one of them, each with its depth, in order of start. Deeper than ``MAX_DEPTH`` is not shown."""
+    if depth > MAX_DEPTH:
+        return
+    for span in spans:
+        if span.parent_span_id == span_id and span.span_id != span_id:
+            yield depth, span
+            yield from _below(span.span_id, spans, depth + 1)
 
 
 def _word(operation: str, text: str, *, coloured: bool) -> Text:
@@ -199,7 +224,7 @@ def _facts(console: Console, *facts: tuple[str, str]) -> None:
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         if value:
-            console.print(Text(f"{name:<{width}}  ", "bold").append(safe(value), "not bold"))
+            console.print(Text(f"{safe(name):<{width}}  ", "bold").append(safe(value), "not bold"))
 
 
 def _score(each: queries.Evaluation) -> str:

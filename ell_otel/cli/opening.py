@@ -12,6 +12,7 @@ from typing import Final
 from ell_otel import config
 from ell_otel.cli.output import Output
 from ell_otel.config import Settings
+from ell_otel.errors import NotFoundError
 from ell_otel.ingest.drain import drain
 from ell_otel.store.client import Store, open_store
 from ell_otel.store.migrate import migrate
@@ -31,6 +32,11 @@ def opened(arguments: argparse.Namespace, output: Output) -> Iterator[Store]:
     """The store, up to date: its tables made and the spool drained, by us or by the server that holds it."""
     settings = settings_of(arguments)
     directory = config.find_directory(settings)
+    if not settings.store and not directory.exists():
+        raise NotFoundError(
+            f"there is no {directory}: nothing was recorded there yet. Run a program decorated with @ell.program, name "
+            "another folder with --dir, or see `ell-otel demo`"
+        )
     with open_store(settings, purpose=f"ell-otel {arguments.command}") as store:
         if store.local:
             migrate(store)

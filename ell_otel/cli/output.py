@@ -63,7 +63,8 @@ class Output:
                 "data": self._data,
                 "diagnostics": self._diagnostics,
             }
-            print(json.dumps(envelope, ensure_ascii=False, default=_scalar), flush=True)
+            # ASCII only: whatever the locale, and no control character reaches a terminal.
+            print(json.dumps(envelope, default=_scalar), flush=True)
 
     @contextmanager
     def progress(self, doing: str) -> Iterator[Callable[[int, int], None]]:
@@ -99,7 +100,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     for index, name in enumerate(columns):
         numeric = all(line[index][:1].isdigit() or line[index][:1] in "$?-" for line in lines if line[index])
         drawn.add_column(
-            name.upper(), justify="right" if lines and numeric else "left", no_wrap=True, overflow="ellipsis"
+            cell(name).upper(), justify="right" if lines and numeric else "left", no_wrap=True, overflow="ellipsis"
         )
     for line in lines:
         drawn.add_row(*(Text(text) for text in line))
@@ -141,9 +142,12 @@ def safe(text: str) -> str:
     return text.translate(_CONTROLS).encode("utf-8", "replace").decode("utf-8")
 
 
-def unpipe() -> None:
-    """After the reader of our stdout has gone (``| head``): leave without a traceback."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def unpipe(*, broken: bool) -> None:
+    """Where stdout or stderr take nothing, or no more: go on, or leave, without a traceback of their own."""
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the rest of the process
+    sys.stderr = sys.stderr or nowhere
+    if broken:
+        sys.stdout = nowhere
 
 
 def _plain(row: object) -> dict[str, Any]:

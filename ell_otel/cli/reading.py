@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import datetime
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ell_otel import cli, differences
 from ell_otel.cli import drawing
-from ell_otel.cli.opening import opened
-from ell_otel.cli.output import Output, short
+from ell_otel.cli.opening import opened, settings_of
+from ell_otel.cli.output import Output, cell, safe, short
 from ell_otel.cli.selecting import select
 from ell_otel.errors import ConfigError, NotFoundError
 from ell_otel.store import queries
@@ -45,8 +46,10 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
     """A version's closure; or an invocation with its arguments, result, model requests and scores."""
     with opened(arguments, output) as store:
         found = _version_or_invocation(store, arguments.reference)
+        spans = queries.trace(store, found.invocation.trace_id) if isinstance(found, queries.InvocationDetail) else []
     if isinstance(found, queries.InvocationDetail):
-        output.result([found], lambda console: drawing.invocation(console, found))
+        row = {**asdict(found), "trace": [asdict(span) for span in spans]}
+        output.result([row], lambda console: drawing.invocation(console, found, spans))
     else:
         output.result([found], lambda console: drawing.version(console, found))
         for warning in found.warnings:
@@ -60,11 +63,8 @@ def diff(arguments: argparse.Namespace, output: Output) -> int:
         before = queries.find_version(store, arguments.before)
         after = queries.find_version(store, arguments.after)
     changes = differences.compare(decoded(before).parts, decoded(after).parts)
-    output.narrate(
-        f"{before.program} v{before.number} {short(before.version)} -> "
-        f"{after.program} v{after.number} {short(after.version)}"
-    )
-    output.result(changes, lambda console: drawing.changes(console, changes))
+    heading = " -> ".join(f"{each.program} v{each.number} {short(each.version)}" for each in (before, after))
+    output.result(changes, lambda console: drawing.changes(console, heading, changes))
     return cli.FOUND if changes else cli.OK
 
 
@@ -82,6 +82,8 @@ def invocations(arguments: argparse.Namespace, output: Output) -> int:
     with opened(arguments, output) as store:
         page = queries.invocations(store, wanted, limit=arguments.limit, before=arguments.before or "")
     output.result(page, lambda console: drawing.invocations(console, page))
+    if not page:
+        output.narrate("no invocation matches")
     if len(page) == arguments.limit:
         output.narrate(f"older ones: --before {page[-1].cursor}")
     return cli.OK
@@ -93,15 +95,15 @@ def checkout(arguments: argparse.Namespace, output: Output) -> int:
         found = queries.find_version(store, arguments.version)
     if not found.source:
         raise NotFoundError(
-            f"the source of {found.program} {short(found.version)} has not arrived ({'; '.join(found.warnings)}). "
-            "It is sent before the first span of a version: run the program again"
+            f"the source of {found.program} {short(found.version)} has not arrived, or not all of it. "
+            "Every process sends it before its first span of that version: run the program again"
         )
-    text = f"# {found.program} v{found.number}, {found.version}\n{found.source.rstrip()}\n"
+    text = f"# {cell(found.program)} v{found.number}, {cell(found.version)}\n{found.source.rstrip()}\n"
     if arguments.output == "-":
-        output.result([asdict(found)], lambda _: print(text, end=""))
+        output.result([asdict(found)], lambda _: print(safe(text) if sys.stdout.isatty() else text, end=""))
         return cli.OK
     name = re.sub(r"\W+", "_", found.program.rpartition(".")[2])
-    path = Path(arguments.output or f"{name}_{found.version.removeprefix('c1:')[:8]}.py")
+    path = Path(arguments.output or f"{name}_v{found.number}.py")
     try:
         with path.open("w" if arguments.force else "x", encoding="utf-8") as file:
             file.write(text)
@@ -116,7 +118,8 @@ def checkout(arguments: argparse.Namespace, output: Output) -> int:
 def sql(arguments: argparse.Namespace, output: Output) -> int:
     """Run one SELECT, read-only."""
     with opened(arguments, output) as store:
-        columns, rows = select(store, arguments.query, arguments.limit)
+        served = not store.local and not settings_of(arguments).store
+        columns, rows = select(store, arguments.query, arguments.limit, served=served)
     output.result([dict(zip(columns, row, strict=True)) for row in rows], lambda c: drawing.rows(c, columns, rows))
     if len(rows) == arguments.limit:
         output.narrate(f"cut at {arguments.limit} rows: --limit takes another number", "warning")
@@ -157,12 +160,12 @@ def _version_or_invocation(store: Store, reference: str) -> queries.VersionDetai
 
 def _moment(text: str) -> datetime.datetime:
     """An age (``30m``) or a time (``2026-11-21T09:00``, local unless it says otherwise) as an aware datetime."""
-    age = re.fullmatch(r"(\d+)([smhdw])", text)
-    if age:
-        return datetime.datetime.now(datetime.UTC) - datetime.timedelta(**{_UNITS[age[2]]: int(age[1])})
+    age = re.fullmatch(r"(\d{1,9})([smhdw])", text)
     try:
+        if age:
+            return datetime.datetime.now(datetime.UTC) - datetime.timedelta(**{_UNITS[age[2]]: int(age[1])})
         return datetime.datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         raise ConfigError(
             f"--since {text!r} is no age such as 30m, 12h or 7d and no time such as 2026-11-21T09:00"
         ) from None

@@ -12,13 +12,14 @@ from ell_otel.store.client import Store
 FORMAT: Final = "JSONCompact"
 
 
-def select(store: Store, query: str, limit: int) -> tuple[list[str], list[Sequence[Any]]]:
-    """Column names and at most ``limit`` rows. Raises ``StoreError`` with the engine's words when it refuses."""
+def select(store: Store, query: str, limit: int, *, served: bool) -> tuple[list[str], list[Sequence[Any]]]:
+    """Column names and at most ``limit`` rows; ``served`` says that our own server holds the store.
+
+    Raises ``StoreError`` with the engine's words when it refuses."""
     if store.local:
         return _in_process(store, query, limit)
-    rows = store.query(
-        query, settings={"readonly": "1", "max_result_rows": str(limit), "result_overflow_mode": "break"}
-    )
+    # Our own server makes every reader read-only; a ClickHouse elsewhere is asked to, for this one query.
+    rows = store.query(query, settings={} if served else {"readonly": "1"})
     return list(rows[0]) if rows else [], [list(row.values()) for row in rows[:limit]]
 
 

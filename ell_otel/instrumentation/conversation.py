@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from ell_otel import semconv
 from ell_otel.errors import InstrumentationError
-from ell_otel.telemetry import providers
-from ell_otel.telemetry.messages import to_json
+from ell_otel.telemetry import current
+from ell_otel.telemetry.guard import guarded
+from ell_otel.telemetry.messages import error_text, named_arguments, to_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -145,7 +147,8 @@ class Tool:
     def run(self, arguments: str, call_id: str) -> Any:
         """Call the function with JSON arguments, inside an ``execute_tool`` span."""
         checked = self._parameters.model_validate_json(arguments or "{}")
-        return _executed(self, call_id, {name: getattr(checked, name) for name in type(checked).model_fields})
+        run = _async_tool if inspect.iscoroutinefunction(self.function) else _plain_tool
+        return run(self, call_id)(**{name: getattr(checked, name) for name in type(checked).model_fields})
 
     @functools.cached_property
     def _parameters(self) -> Any:
@@ -161,16 +164,17 @@ class Tool:
 
 
 def tool(function: Callable[P, R]) -> Callable[P, R]:
-    """Offer ``function`` to models: pass it in ``tools=[…]``. Called directly it is an ordinary, traced function."""
+    """Offer ``function``, plain or async, to models: pass it in ``tools=[…]``. Called directly it is itself, traced.
+
+    Raises ``TypeError`` for a generator: a model is answered once.
+    """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{function.__module__}.{function.__qualname__} yields; a tool returns what the model is told")
     offered = Tool(function)
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        bound = inspect.signature(function).bind(*args, **kwargs)
-        return cast("R", _executed(offered, "", bound.arguments, bound))
-
+    wrapper = _async_tool(offered) if inspect.iscoroutinefunction(function) else _plain_tool(offered)
+    functools.update_wrapper(wrapper, function)
     setattr(wrapper, TOOL_MARK, offered)
-    return wrapper
+    return cast("Callable[P, R]", wrapper)
 
 
 def offered_tool(function: Callable[..., Any]) -> Tool:
@@ -179,50 +183,61 @@ def offered_tool(function: Callable[..., Any]) -> Tool:
     return found if isinstance(found, Tool) else Tool(function)
 
 
-def _executed(
-    offered: Tool, call_id: str, arguments: dict[str, Any], bound: inspect.BoundArguments | None = None
-) -> Any:
-    pipeline = providers.pipeline()
-    span = pipeline.tracer.start_span(
-        f"{semconv.OPERATION_EXECUTE_TOOL} {offered.name}",
-        kind=SpanKind.INTERNAL,
-        attributes={
-            semconv.GEN_AI_OPERATION_NAME: semconv.OPERATION_EXECUTE_TOOL,
-            semconv.GEN_AI_TOOL_NAME: offered.name,
-            semconv.GEN_AI_TOOL_TYPE: "function",
-            **({semconv.GEN_AI_TOOL_CALL_ID: call_id} if call_id else {}),
-        },
-    )
-    budget = pipeline.settings.value_bytes if pipeline.settings.record_content and span.is_recording() else 0
-    if budget:
-        span.set_attribute(semconv.GEN_AI_TOOL_CALL_ARGUMENTS, to_json(arguments, budget))
-    try:
-        result = offered.function(*bound.args, **bound.kwargs) if bound else offered.function(**arguments)
-    except BaseException as error:
-        _failed(span, error)
-        raise
-    if inspect.iscoroutine(result):
-        return _awaited(result, span, budget)
-    return _ended(span, result, budget)
+def _plain_tool(offered: Tool, call_id: str = "") -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with _Execution(offered, call_id, args, kwargs) as execution:
+            return execution.returned(offered.function(*args, **kwargs))
+
+    return wrapper
 
 
-async def _awaited(result: Awaitable[Any], span: Span, budget: int) -> Any:
-    try:
-        return _ended(span, await result, budget)
-    except BaseException as error:
-        _failed(span, error)
-        raise
+def _async_tool(offered: Tool, call_id: str = "") -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with _Execution(offered, call_id, args, kwargs) as execution:
+            return execution.returned(await offered.function(*args, **kwargs))
+
+    return wrapper
 
 
-def _ended(span: Span, result: Any, budget: int) -> Any:
-    if budget:
-        span.set_attribute(semconv.GEN_AI_TOOL_CALL_RESULT, to_json(result, budget))
-    span.end()
-    return result
+class _Execution:
+    """One run of a tool: a span from start to end. As harmless as ``decorator.Run``."""
 
+    def __init__(self, offered: Tool, call_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._span: Span | None = None
+        self._content: Callable[[str, object], None] = lambda name, value: None
+        with guarded("starting a tool's span"):
+            pipeline = current.pipeline()
+            span = self._span = pipeline.tracer.start_span(
+                f"{semconv.OPERATION_EXECUTE_TOOL} {offered.name}",
+                kind=SpanKind.INTERNAL,
+                attributes={
+                    semconv.GEN_AI_OPERATION_NAME: semconv.OPERATION_EXECUTE_TOOL,
+                    semconv.GEN_AI_TOOL_NAME: offered.name,
+                    semconv.GEN_AI_TOOL_TYPE: "function",
+                    **({semconv.GEN_AI_TOOL_CALL_ID: call_id} if call_id else {}),
+                },
+            )
+            if pipeline.settings.record_content and span.is_recording():
+                budget = pipeline.settings.value_bytes
+                self._content = lambda name, value: pipeline.content(span, name, to_json(value, budget))
+            self._content(semconv.GEN_AI_TOOL_CALL_ARGUMENTS, named_arguments(offered.function, args, kwargs))
 
-def _failed(span: Span, error: BaseException) -> None:
-    if span.is_recording():
-        span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"[:1000]))
-        span.set_attribute(semconv.ERROR_TYPE, type(error).__qualname__)
-        span.end()
+    def __enter__(self) -> Self:
+        return self
+
+    def returned(self, result: R) -> R:
+        """Note the result. Returns it."""
+        with guarded("recording a tool's result"):
+            self._content(semconv.GEN_AI_TOOL_CALL_RESULT, result)
+        return result
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with guarded("ending a tool's span"):
+            if self._span is None:
+                return
+            if error is not None:
+                self._span.set_status(Status(StatusCode.ERROR, error_text(error)))
+                self._span.set_attribute(semconv.ERROR_TYPE, type(error).__qualname__)
+            self._span.end()

@@ -14,24 +14,27 @@ import inspect
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from types import FunctionType, TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast
 
 from opentelemetry import context as otel_context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from ell_otel import semconv
 from ell_otel.instrumentation import openai, origins
 from ell_otel.registry import Program
+from ell_otel.telemetry import current
 from ell_otel.telemetry import invocation as invocations
-from ell_otel.telemetry import providers
 from ell_otel.telemetry.guard import guarded
 from ell_otel.telemetry.invocation import Invocation
-from ell_otel.telemetry.messages import to_json
-from ell_otel.telemetry.processors import stamp
+from ell_otel.telemetry.messages import Items, error_text, named_arguments, to_json
+
+if TYPE_CHECKING:
+    from ell_otel.telemetry.providers import Pipeline
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_OFFERED: Final = ("cache_clear", "cache_info", "cache_parameters", "func", "keywords")
 _KEPT_LOCALS: Final = (str, bytes, int, float, bool, type(None), type, FunctionType)
 
 MARK: Final = "__ell_program__"
@@ -55,13 +58,17 @@ def program(target: Callable[P, R]) -> Callable[P, R]:
     return instrumented(target, target)
 
 
-def instrumented(target: Callable[..., Any], body: Callable[..., Any]) -> Callable[..., Any]:
+def instrumented(
+    target: Callable[..., Any], body: Callable[..., Any], before: Callable[[], None] | None = None
+) -> Callable[..., Any]:
     """A wrapper that runs ``body`` as an invocation of the program ``target``.
 
     The two differ where a decorator adds something to what the user wrote, such as sending its result to a model.
+    ``before`` is called ahead of every run, outside its span.
+    What else the target offers, as an ``lru_cache`` does ``cache_clear``, the wrapper offers too.
     """
     openai.prepare()
-    watched = Program(target, _names_around(target))
+    watched = Program(target, _names_around(target), before)
     kind = body if inspect.isroutine(body) or isinstance(body, functools.partial) else type(body).__call__
     if inspect.isasyncgenfunction(kind):
         wrapper = _async_generator(watched, body)
@@ -72,6 +79,9 @@ def instrumented(target: Callable[..., Any], body: Callable[..., Any]) -> Callab
     else:
         wrapper = _function(watched, body)
     functools.update_wrapper(wrapper, target)
+    for name in _OFFERED:
+        if hasattr(target, name):
+            setattr(wrapper, name, getattr(target, name))
     setattr(wrapper, MARK, watched)
     return wrapper
 
@@ -124,7 +134,7 @@ def _async_generator(watched: Program, body: Callable[..., Any]) -> Callable[...
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         run = Run(watched, args, kwargs).begin()
         steps = body(*args, **kwargs)
-        step, sent = steps.asend, None
+        step, sent = _unhooked(steps.asend), None
         try:
             while True:
                 with run.current():
@@ -147,6 +157,21 @@ def _async_generator(watched: Program, body: Callable[..., Any]) -> Callable[...
     return wrapper
 
 
+def _unhooked(asend: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``asend`` of a generator that the event loop shall not know: at its end the loop closes all those it knows, at
+    once, and the wrapper closes this one."""
+
+    def first(sent: Any) -> Any:
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
+        try:
+            return asend(sent)
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+
+    return first
+
+
 class Run:
     """One invocation, from its first to its last moment. No method raises, and all may be used with no span."""
 
@@ -156,9 +181,9 @@ class Run:
         self._kwargs = kwargs
         self._invocation: Invocation | None = None
         self._current = _Current(None)
-        self._record = False
-        self._budget = 0
-        self._items: list[Any] | None = None
+        self._pipeline: Pipeline | None = None
+        self._budget = 0  # characters to spend on arguments and on the result; 0: neither is recorded
+        self._items: Items | None = None
 
     def __enter__(self) -> Self:
         self.begin()
@@ -174,9 +199,10 @@ class Run:
     def begin(self) -> Self:
         """Determine the version, start the span, record the arguments."""
         with guarded("starting an invocation"):
-            pipeline = providers.pipeline()
+            pipeline = self._pipeline = current.pipeline()
             if pipeline.settings.disabled:
                 return self
+            self._watched.before()
             closure = self._watched.announced(pipeline)
             span = pipeline.tracer.start_span(
                 f"{semconv.OPERATION_INVOKE_WORKFLOW} {closure.name}",
@@ -185,11 +211,11 @@ class Run:
             )
             self._invocation = Invocation(invocations.new_id(), closure.name, closure.version, span)
             self._current = _Current(self._invocation)
-            self._record = pipeline.settings.record_content and span.is_recording()
-            self._budget = pipeline.settings.value_bytes
+            if pipeline.settings.record_content and span.is_recording():
+                self._budget = pipeline.settings.value_bytes
             span.set_attributes(
                 {
-                    **stamp(self._invocation),
+                    **self._invocation.stamp,
                     semconv.GEN_AI_OPERATION_NAME: semconv.OPERATION_INVOKE_WORKFLOW,
                     semconv.GEN_AI_WORKFLOW_NAME: closure.name,
                     semconv.CODE_FUNCTION_NAME: closure.name,
@@ -197,7 +223,10 @@ class Run:
                     semconv.CODE_LINE_NUMBER: closure.line or 0,
                 }
             )
-            self._record_arguments(span)
+        with guarded("recording arguments"):
+            if self._budget:
+                named = named_arguments(self._watched.target, self._args, self._kwargs)
+                self._content(semconv.ELL_INVOCATION_ARGUMENTS, to_json(named, self._budget))
         return self
 
     def current(self) -> _Current:
@@ -209,41 +238,37 @@ class Run:
         with guarded("recording a result"):
             if self._invocation is not None:
                 origins.remember(result, self._invocation)
-                if self._record:
-                    self._set(semconv.ELL_INVOCATION_RESULT, to_json(result, self._budget))
+                if self._budget:
+                    self._content(semconv.ELL_INVOCATION_RESULT, to_json(result, self._budget))
         return result
 
     def yielded(self, item: object) -> None:
         """Note one item of a generator."""
-        if self._record:
-            if self._items is None:
-                self._items = []
-            if len(self._items) < self._budget:  # an item takes a character at least
-                self._items.append(item)
+        with guarded("recording an item"):
+            if self._budget:
+                self._items = self._items or Items(self._budget)
+                self._items.add(item)
 
     def end(self, error: BaseException | None = None) -> None:
         """End the span, once: well, abandoned (``GeneratorExit``), or with an error."""
-        with guarded("ending an invocation"):
-            if self._invocation is None:
-                return
-            span, self._invocation = self._invocation.span, None
+        if self._invocation is None:
+            return
+        span = self._invocation.span
+        with guarded("recording how an invocation ended"):
             if self._items is not None:
-                span.set_attribute(semconv.ELL_INVOCATION_RESULT, to_json(_joined(self._items), self._budget))
+                self._content(semconv.ELL_INVOCATION_RESULT, self._items.json())
             if isinstance(error, GeneratorExit):
                 span.set_attribute(semconv.ELL_INVOCATION_ABANDONED, True)
             elif error is not None:
-                span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {_message(error)}"))
+                span.set_status(Status(StatusCode.ERROR, error_text(error)))
                 span.set_attribute(semconv.ERROR_TYPE, type(error).__qualname__)
+        self._invocation = None
+        with guarded("ending an invocation"):
             span.end()
 
-    def _record_arguments(self, span: Span) -> None:
-        if self._record:
-            named = _named(self._watched.target, self._args, self._kwargs)
-            span.set_attribute(semconv.ELL_INVOCATION_ARGUMENTS, to_json(named, self._budget))
-
-    def _set(self, name: str, value: str) -> None:
-        if self._invocation is not None:
-            self._invocation.span.set_attribute(name, value)
+    def _content(self, name: str, value: str) -> None:
+        if self._invocation is not None and self._pipeline is not None:
+            self._pipeline.content(self._invocation.span, name, value)
 
 
 class _Current:
@@ -285,25 +310,3 @@ def _names_around(target: Callable[..., Any]) -> dict[str, Any]:
 
 def _consumes(origin: SpanContext) -> Link:
     return Link(origin, {semconv.ELL_LINK: semconv.LINK_CONSUMES})
-
-
-def _named(target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by parameter name; what the signature has no name for stands under ``*``."""
-    code = getattr(target, "__code__", None)
-    names = code.co_varnames[: code.co_argcount] if code else ()
-    named = dict(zip(names, args, strict=False))
-    if len(args) > len(names):
-        named["*"] = args[len(names) :]
-    return {**named, **kwargs}
-
-
-def _joined(items: list[Any]) -> Any:
-    """The items of a generator as one value: a text where all are text, as in a stream, else a list."""
-    return "".join(items) if items and all(isinstance(item, str) for item in items) else items
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)[:1000]
-    except Exception:
-        return "(its message cannot be had)"

@@ -7,6 +7,7 @@ imported, whichever comes first, so that a program without it never pays for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib.util
 import sys
@@ -18,9 +19,9 @@ from opentelemetry import trace
 from opentelemetry.metrics import NoOpMeterProvider
 
 from ell_otel import config
-from ell_otel.errors import InstrumentationError
+from ell_otel.errors import ConfigError, InstrumentationError
 from ell_otel.instrumentation.conversation import Message, Tool, ToolCall
-from ell_otel.telemetry import providers
+from ell_otel.telemetry import current
 from ell_otel.telemetry.guard import guarded, tell
 
 if TYPE_CHECKING:
@@ -47,12 +48,6 @@ def prepare() -> None:
         wrapt.register_post_import_hook(_instrument, "openai")
 
 
-def apply_content_switch(record: bool) -> None:
-    """Have messages recorded on spans or not, unless the user has said so in the environment."""
-    # The instrumentation has no other way to be told; it reads the variable at every request.
-    config.set_for_libraries(config.CONTENT_SWITCH, "SPAN_ONLY" if record else "NO_CONTENT")
-
-
 def _instrument(_: object) -> None:
     with guarded("instrumenting openai"):
         try:
@@ -63,7 +58,9 @@ def _instrument(_: object) -> None:
         instrumentor = OpenAIInstrumentor()
         if instrumentor.is_instrumented_by_opentelemetry:
             return  # the application did it; its spans are stamped all the same if they go through its provider
-        apply_content_switch(config.resolve().record_content)
+        # The pipeline decides about contents when it is made; the instrumentation wants to know already now.
+        switch = "SPAN_ONLY" if config.resolve().record_content else "NO_CONTENT"
+        config.set_for_libraries(config.CONTENT_SWITCH, switch)
         # Metrics cost as much as the span; ours are computed from spans.
         instrumentor.instrument(tracer_provider=_PipelineTracerProvider(), meter_provider=NoOpMeterProvider())
 
@@ -81,7 +78,11 @@ class _PipelineTracer(trace.Tracer):
         self._kwargs = kwargs
 
     def _tracer(self) -> trace.Tracer:
-        pipeline = providers.pipeline()
+        try:
+            pipeline = current.pipeline()
+        except ConfigError as error:
+            tell("preparing telemetry", str(error))
+            return trace.NoOpTracer()
         if pipeline.settings.disabled:
             return pipeline.tracer
         return pipeline.tracer_provider.get_tracer(*self._args, **self._kwargs)
@@ -105,6 +106,12 @@ def use_clients(client: OpenAI | None, async_client: AsyncOpenAI | None) -> None
     global _client, _async_client
     _client = client or _client
     _async_client = async_client or _async_client
+
+
+def import_package() -> None:
+    """Import the package now, where it is there: it takes a second, which is no part of any request."""
+    with contextlib.suppress(ImportError):
+        import openai  # noqa: F401
 
 
 def _default_client() -> OpenAI:

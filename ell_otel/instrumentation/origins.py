@@ -7,6 +7,7 @@ of that the latest ``KEPT`` are held, up to ``MAX_CHARS`` characters each.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import OrderedDict
@@ -34,8 +35,16 @@ class Origin:
     span: SpanContext
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # reentrant: a signal handler or a finalizer may run a program in the midst of this
 _origins: OrderedDict[int, tuple[Callable[[], object], Origin]] = OrderedDict()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def remember(result: object, invocation: Invocation) -> None:

@@ -17,7 +17,7 @@ from ell_otel.instrumentation.decorator import instrumented
 P = ParamSpec("P")
 
 
-def simple(model: str, *, client: Any = None, **params: Any) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+def simple(model: str = "", *, client: Any = None, **params: Any) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
     """The docstring is the system message, the returned text the user message; a call gives the answer's text.
 
     ``model`` and ``params`` (temperature, seed, …) go to the chat completions API; ``client`` is an OpenAI client, or
@@ -25,14 +25,14 @@ def simple(model: str, *, client: Any = None, **params: Any) -> Callable[[Callab
     environment.
     With ``n=2`` or more a list of texts is returned. Raises ``TypeError`` when the function returns no text.
     """
-    if not isinstance(model, str):
+    if not isinstance(model, str) or not model:
         raise TypeError('@ell.simple needs the model\'s name: @ell.simple(model="gpt-4o-mini")')
     if params.get("stream"):
         raise TypeError("@ell.simple returns a text; to stream, use @ell.complex(…, stream=True)")
 
     def decorate(function: Callable[P, Any]) -> Callable[P, Any]:
         asker = _Asker(function, model, client, params, simple=True)
-        return cast("Callable[P, Any]", instrumented(function, asker.body()))
+        return cast("Callable[P, Any]", instrumented(function, asker.body(), openai.import_package))
 
     return decorate
 
@@ -50,7 +50,7 @@ def complex(
 
 
 def complex(
-    model: str, *, client: Any = None, tools: list[Callable[..., Any]] | None = None, **params: Any
+    model: str = "", *, client: Any = None, tools: list[Callable[..., Any]] | None = None, **params: Any
 ) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
     """The function returns messages (or a text); calling it returns the model's ``Message``.
 
@@ -58,12 +58,12 @@ def complex(
     model, then the answer has ``.parsed``. With ``n=2`` or more a list of messages is returned; with ``stream=True`` a
     generator of pieces of text. A docstring is the system message unless the function returns one itself.
     """
-    if not isinstance(model, str):
+    if not isinstance(model, str) or not model:
         raise TypeError('@ell.complex needs the model\'s name: @ell.complex(model="gpt-4o-mini")')
 
     def decorate(function: Callable[P, Any]) -> Callable[P, Any]:
         asker = _Asker(function, model, client, params, tuple(offered_tool(each) for each in tools or ()))
-        return cast("Callable[P, Any]", instrumented(function, asker.body()))
+        return cast("Callable[P, Any]", instrumented(function, asker.body(), openai.import_package))
 
     return decorate
 
@@ -81,8 +81,13 @@ class _Asker:
         *,
         simple: bool = False,
     ) -> None:
+        name = f"{function.__module__}.{function.__qualname__}"
+        if isinstance(function, type):
+            raise TypeError(f"{name} is a class; decorate the method that returns the prompt")
+        if client is not None and not hasattr(client, "chat"):
+            raise TypeError(f"client= of {name} is a {type(client).__name__}; it takes an openai.OpenAI(…) client")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function.__qualname__} yields; a prompt is returned. To trace a generator: @ell.program")
+            raise TypeError(f"{name} yields; a prompt is returned. To trace a generator: @ell.program")
         self._function = function
         self._model = model
         self._client = client
@@ -95,8 +100,9 @@ class _Asker:
         is_async = inspect.iscoroutinefunction(self._function)
         if self._client is not None and openai.is_async_client(self._client) != is_async:
             raise TypeError(
-                f"{self._function.__qualname__} is {'async' if is_async else 'not async'}: "
-                f"give it an {'AsyncOpenAI' if is_async else 'OpenAI'} client"
+                f"{self._function.__module__}.{self._function.__qualname__} is {'async' if is_async else 'not async'}: "
+                f"give it an {'AsyncOpenAI' if is_async else 'OpenAI'} client, or make it "
+                f"{'a plain' if is_async else 'an async'} function"
             )
         if self._params.get("stream"):
             return self._stream_async if is_async else self._stream

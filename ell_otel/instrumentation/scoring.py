@@ -8,7 +8,7 @@ from opentelemetry.trace import SpanContext
 
 from ell_otel import semconv
 from ell_otel.instrumentation import origins
-from ell_otel.telemetry import emit, providers
+from ell_otel.telemetry import current, emit
 from ell_otel.telemetry import invocation as invocations
 from ell_otel.telemetry.guard import guarded, tell
 
@@ -36,7 +36,7 @@ def score(
     if value is not None and not isinstance(value, (int, float)):
         raise TypeError(f"the value of the score {name!r} is a number, not {value!r}; for words use label=")
     with guarded("recording a score"):
-        pipeline = providers.pipeline()
+        pipeline = current.pipeline()
         if pipeline.settings.disabled:
             return
         scored = _scored(of)
@@ -65,10 +65,8 @@ def _scored(of: object) -> tuple[SpanContext, dict[str, Any]] | None:
         if origin is None:
             return None
         return origin.span, _attributes(origin.invocation_id, origin.program, origin.version)
-    current = invocations.current()
-    if current is None:
-        return None
-    return current.span.get_span_context(), _attributes(current.id, current.program, current.version)
+    running = invocations.current()
+    return None if running is None else (running.span.get_span_context(), dict(running.stamp))
 
 
 def _attributes(invocation_id: str, program: str, version: str) -> dict[str, Any]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opentelemetry.sdk.trace import TracerProvider
-
 from ell_otel import config
 from ell_otel.instrumentation import openai
-from ell_otel.telemetry import providers
+from ell_otel.telemetry import current
 from ell_otel.telemetry.guard import guarded
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
+    from opentelemetry.sdk.trace import TracerProvider
 
 
 def init(
@@ -45,12 +44,11 @@ def init(
     )
     openai.use_clients(client, async_client)
     openai.prepare()
-    openai.apply_content_switch(settings.record_content)
-    providers.configure(settings, tracer_provider)
+    current.configure(settings, tracer_provider)
 
 
 def flush() -> bool:
     """Hand on every span that has ended so far; True when all of it was. The local spool never needs it."""
     with guarded("flushing"):
-        return providers.pipeline().flush()
+        return current.pipeline().flush()
     return False

@@ -56,9 +56,13 @@ def open_store(settings: Settings, *, purpose: str, wait_s: float = 5.0) -> Stor
     a missing package is an ``InstrumentationError`` with the pip line. ``purpose`` is what others will read about us.
     """
     dsn = settings.store
+    try:
+        urlsplit(dsn)
+    except ValueError as error:
+        raise StoreError(f"{dsn!r} is no store: {error}. Write http://…, https://… or chdb:///absolute/path") from None
     if dsn.startswith(("http://", "https://")):
         return _over_http(hide_password(dsn), _address(dsn))
-    if dsn and not dsn.startswith("chdb:///"):
+    if dsn and not (dsn.startswith("chdb:///") and Path(urlsplit(dsn).path).name):
         raise StoreError(f"{hide_password(dsn)} is no store: write http://…, https://… or chdb:///absolute/path")
     path = Path(unquote(urlsplit(dsn).path)) if dsn else find_directory(settings) / STORE_NAME
     _make_parent(path, own=not dsn)

@@ -67,7 +67,7 @@ def evaluation_event(
     if value is not None:
         attributes[semconv.GEN_AI_EVALUATION_SCORE_VALUE] = float(value)
     if label is not None:
-        attributes[semconv.GEN_AI_EVALUATION_SCORE_LABEL] = clean(label)
+        attributes[semconv.GEN_AI_EVALUATION_SCORE_LABEL] = label = redact.redact(clean(label))
     if explanation is not None:
         attributes[semconv.GEN_AI_EVALUATION_EXPLANATION] = redact.redact(clean(explanation))
     context = trace.set_span_in_context(trace.NonRecordingSpan(scored))

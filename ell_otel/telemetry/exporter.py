@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.trace import ReadableSpan
@@ -25,7 +27,7 @@ class Losses:
 
     def __init__(self, report: Callable[[int, str], None]) -> None:
         self._report = report
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: a signal handler may end a span in the midst of this
         self._count = 0
         self._reason = ""
 
@@ -54,8 +56,6 @@ class SpoolSpanExporter(SpanExporter):
         self._losses = losses
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-
         try:
             self._writer.append(Kind.TRACES, encode_spans(spans).SerializeToString())
         except ExportError as error:
@@ -76,8 +76,6 @@ class SpoolLogExporter(LogRecordExporter):
         self._losses = losses
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
-
         try:
             self._writer.append(Kind.LOGS, encode_logs(batch).SerializeToString())
         except ExportError as error:

@@ -1,13 +1,15 @@
 """Telemetry never harms the host program: what goes wrong in ours is told, at most once a minute, and not raised.
 
-Under pytest the unexpected is raised after all, so that our own faults are found; a condition we know of (an
-``EllOtelError``: a full disk, an unreachable collector) never is.
+Three exceptions go through. One raised by code of the host's own, which a signal handler (a time limit, say) can run in
+the midst of ours: it is the host's. One that is no ``Exception``, such as KeyboardInterrupt. And, after
+``raise_faults``, the unexpected: our tests use it, so that our own faults are found; a user's tests are not our place.
+A condition we know of (an ``EllOtelError``: a full disk, an unreachable collector) is only ever told.
 """
 
 from __future__ import annotations
 
 import logging
-import os
+import sys
 import time
 from types import TracebackType
 from typing import Final
@@ -16,8 +18,11 @@ from ell_otel.errors import EllOtelError
 
 QUIET_S: Final = 60.0
 
+_OURS: Final = frozenset({"ell_otel", "opentelemetry", "google", "grpc", "requests", "urllib3", "wrapt"})
+
 log = logging.getLogger("ell_otel")
 _last_told: dict[str, float] = {}
+_raising = False
 
 
 class guarded:
@@ -39,7 +44,7 @@ class guarded:
         if isinstance(error, EllOtelError):
             tell(self._doing, str(error))
             return True
-        if "PYTEST_VERSION" in os.environ:
+        if _raising or _raised_by_host(error):
             return False
         goes_on = "Your program goes on without this piece of telemetry"
         tell(self._doing, f"ell-otel failed while {self._doing}: {error!r}. {goes_on}")
@@ -47,13 +52,29 @@ class guarded:
 
 
 def tell(key: str, message: str) -> None:
-    """Warn about ``key``, unless that was done within the last minute."""
+    """Warn about ``key``, unless that was done within the last minute. Never raises, whatever the logging is set to."""
     now = time.monotonic()
     if now - _last_told.get(key, -QUIET_S) >= QUIET_S:
         _last_told[key] = now
-        log.warning(message)
+        try:
+            log.warning(message)
+        except Exception:  # a filter or handler of the host's: there is nobody left to tell
+            return
 
 
-def forget() -> None:
-    """Tell everything again, as if nothing had been told: for tests."""
+def raise_faults(on: bool) -> None:
+    """Let unexpected exceptions of ours through, and tell everything anew: for tests."""
+    global _raising
+    _raising = on
     _last_told.clear()
+
+
+def _raised_by_host(error: BaseException) -> bool:
+    """Whether the innermost code that ran is neither ours, nor a library's that we use, nor the standard library's."""
+    trace = error.__traceback__
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    return package not in _OURS and package not in sys.stdlib_module_names

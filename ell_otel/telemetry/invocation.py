@@ -11,6 +11,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
+from ell_otel import semconv
+
 _KEY: Final = otel_context.create_key("ell.invocation")
 
 
@@ -22,6 +24,15 @@ class Invocation:
     program: str
     version: str
     span: Span
+
+    @property
+    def stamp(self) -> dict[str, str]:
+        """The attributes that tie a span or an event to this invocation."""
+        return {
+            semconv.ELL_INVOCATION_ID: self.id,
+            semconv.ELL_PROGRAM_NAME: self.program,
+            semconv.ELL_PROGRAM_VERSION: self.version,
+        }
 
 
 def new_id() -> str:

@@ -1,7 +1,9 @@
 """Arguments and results as JSON text: whatever they are, in bounded time and size, without running foreign code.
 
-No ``repr`` is ever asked for: it may raise, take ten seconds or print a secret. What has no plain form becomes
-``{"$type": "module.Class"}``. Text is cut so that the whole stays within a budget of characters; the JSON stays valid.
+No ``repr``, ``str``, iterator, property or dump method of a foreign class is ever asked: it may raise, take ten seconds
+or print a secret. Built-in containers are read by their own methods even in subclasses; dataclasses and pydantic models
+by their fields; what else has no plain form becomes ``{"$type": "module.Class"}``. Every piece counts against a budget
+of characters, and the rest is cut, so that the JSON stays valid and short.
 """
 
 from __future__ import annotations
@@ -13,29 +15,36 @@ import enum
 import json
 import math
 import pathlib
+import types
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ell_otel import redact
 
 MAX_DEPTH: Final = 20
+MAX_ERROR: Final = 1000
 _CUT: Final = "…[cut]"
-_TEXTUAL: Final = (
-    BaseException,
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
-    decimal.Decimal,
-    pathlib.PurePath,
-    uuid.UUID,
+_MAX_INT: Final = 10**1000  # beyond about 4,300 digits Python refuses to print one
+_TEXTUAL: Final = frozenset(
+    {
+        datetime.date,
+        datetime.datetime,
+        datetime.time,
+        datetime.timedelta,
+        decimal.Decimal,
+        pathlib.PosixPath,
+        pathlib.PurePosixPath,
+        pathlib.PureWindowsPath,
+        uuid.UUID,
+    }
 )
+_CALLABLE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType)
 
 
 def to_json(value: object, budget: int) -> str:
     """``value`` as JSON text of about ``budget`` characters at most, secrets redacted. Never raises."""
-    plain = _Rendering(budget).plain(value, 0)
-    return json.dumps(redact.redact_data(plain), ensure_ascii=False, separators=(",", ":"))
+    return _dumped(redact.redact_data(_Rendering(budget).plain(value, 0)))
 
 
 def clean(text: str) -> str:
@@ -43,6 +52,61 @@ def clean(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def named_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by parameter name; what the signature has no name for stands under ``*``."""
+    code = getattr(function, "__code__", None)
+    names = code.co_varnames[: code.co_argcount] if code else ()
+    named = dict(zip(names, args, strict=False))
+    if len(args) > len(names):
+        named["*"] = args[len(names) :]
+    return {**named, **kwargs}
+
+
+def error_text(error: BaseException) -> str:
+    """An exception's type and message, cut and with secrets redacted. Its ``__str__`` may fail; that is said then."""
+    try:
+        message = str(error)[:MAX_ERROR]
+    except Exception:
+        message = "(its message cannot be had)"
+    return redact.redact(clean(f"{type(error).__name__}: {message}"))
+
+
+class Items:
+    """What a generator yields, rendered as it comes, so that no item is kept alive. ``budget`` as for ``to_json``."""
+
+    def __init__(self, budget: int) -> None:
+        self._left = budget
+        self._texts: list[str] | None = []
+        self._rendered: list[str] = []
+
+    def add(self, item: object) -> None:
+        """Note one item; beyond the budget it is only noted that there were more."""
+        if self._left <= 0:
+            return
+        if type(item) is str:
+            rendered = clean(item[: self._left])
+        else:
+            if self._texts is not None:
+                self._rendered = [_dumped(redact.redact_data(text)) for text in self._texts]
+                self._texts = None
+            rendered = to_json(item, self._left)
+        self._left -= len(rendered) + 2
+        kept = self._rendered if self._texts is None else self._texts
+        kept.append(_dumped(redact.redact_data(rendered)) if type(item) is str and self._texts is None else rendered)
+        if self._left <= 0:
+            kept.append(_CUT if self._texts is not None else _dumped(_CUT))
+
+    def json(self) -> str:
+        """All items as one text where all were text, as in a stream of words; else as a list."""
+        if self._texts:
+            return _dumped(redact.redact_data("".join(self._texts)))
+        return f"[{','.join(self._rendered)}]"
+
+
+def _dumped(plain: object) -> str:
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
 class _Rendering:
@@ -54,87 +118,110 @@ class _Rendering:
 
     def plain(self, value: object, depth: int) -> Any:
         """``value`` in terms of None, bool, int, float, str, list and dict."""
-        if isinstance(value, str) and not isinstance(value, enum.Enum):
-            return self._text(str.__str__(value))
-        if value is None or isinstance(value, bool):
-            self.left -= 5
-            return value
-        if type(value) is int or type(value) is float:
-            self.left -= 10
-            return _number(value)
+        kind = type(value)
+        if kind is str:
+            return self._text(value)  # type: ignore[arg-type]
+        if value is None or kind is bool:
+            return self._paid(value, 5)
+        if issubclass(kind, (int, float)) and not issubclass(kind, enum.Enum):
+            return self._number(value)
         if id(value) in self.open:
-            return {"$cycle": _type_name(value)}
+            return self._name("$cycle", kind)
         if depth >= MAX_DEPTH or self.left <= 0:
-            return _CUT
+            return self._paid(_CUT, len(_CUT))
         self.open.add(id(value))
         try:
-            return self._compound(value, depth + 1)
-        except Exception:  # a container that lies about itself, a model whose dump raises
-            return {"$type": _type_name(value)}
+            return self._compound(value, kind, depth + 1)
+        except Exception:  # a field that was never set, a container changed by another thread meanwhile
+            return self._name("$type", kind)
         finally:
             self.open.discard(id(value))
 
-    def _text(self, text: str) -> str:
-        if len(text) > self.left:
-            text = text[: max(self.left, 0)] + _CUT
-        self.left -= len(text) + 2
-        return clean(text)
+    def _compound(self, value: Any, kind: type, depth: int) -> Any:
+        if issubclass(kind, dict):
+            return self._items(dict.items(value), depth)
+        for container in (list, tuple):
+            if issubclass(kind, container):
+                return self._elements(container.__iter__(value), depth)
+        if issubclass(kind, (set, frozenset)):
+            members = self._elements(iter(frozenset(value) if kind in (set, frozenset) else ()), depth)
+            return sorted(members, key=lambda member: json.dumps(member, sort_keys=True))
+        if issubclass(kind, enum.Enum):
+            return self.plain(object.__getattribute__(value, "_value_"), depth)
+        if dataclasses.is_dataclass(kind):
+            # What a class keeps out of its repr, it keeps out of records as well.
+            names = (field.name for field in dataclasses.fields(kind) if field.repr)
+            return self._items(((name, object.__getattribute__(value, name)) for name in names), depth)
+        if any(base.__module__ == "pydantic.main" for base in kind.__mro__):
+            return self._items(dict.items(object.__getattribute__(value, "__dict__")), depth)
+        return self._scalar(value, kind, depth)
 
-    def _compound(self, value: Any, depth: int) -> Any:
-        if isinstance(value, Mapping):
-            return self._items(value.items(), depth)
-        if isinstance(value, (list, tuple)):
-            return self._elements(value, depth)
-        if isinstance(value, (set, frozenset)):
-            return sorted(self._elements(value, depth), key=lambda item: json.dumps(item, sort_keys=True))
-        if isinstance(value, enum.Enum):
-            return self.plain(value.value, depth)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return self._items(((f.name, getattr(value, f.name)) for f in dataclasses.fields(value)), depth)
-        dump: Callable[..., Any] | None = getattr(type(value), "model_dump", None)  # pydantic
-        return self.plain(dump(value), depth) if dump is not None else self._scalar(value)
-
-    def _scalar(self, value: Any) -> Any:
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return {"$bytes": len(value)}
-        if isinstance(value, _TEXTUAL):
+    def _scalar(self, value: Any, kind: type, depth: int) -> Any:
+        if issubclass(kind, str):
+            return self._text(str.__str__(value))
+        if issubclass(kind, (bytes, bytearray)):
+            return self._paid({"$bytes": bytes.__len__(value) if issubclass(kind, bytes) else len(value)}, 20)
+        if kind in _TEXTUAL:
             return self._text(str(value))
-        if isinstance(value, (int, float)):  # subclasses, such as numpy's float64
-            return _number(value)
-        if isinstance(value, type) or callable(value):
-            return {"$name": f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"}
-        return {"$type": _type_name(value)}
+        if issubclass(kind, BaseException):
+            arguments = value.args
+            return self.plain(arguments[0] if len(arguments) == 1 else list(arguments), depth)
+        if kind in _CALLABLE or issubclass(kind, type):
+            return self._text_of("$name", f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}")
+        return self._name("$type", kind)
 
-    def _items(self, items: Any, depth: int) -> dict[str, Any]:
+    def _items(self, items: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        self.left -= 2
         for key, item in items:
             if self.left <= 0:
                 result[_CUT] = True
                 break
-            name = self._text(key if isinstance(key, str) else str(_number(key)))
+            name = self._key(key)
             result[name] = self.plain(item, depth)
+            self.left -= 1
         return result
 
-    def _elements(self, elements: Any, depth: int) -> list[Any]:
+    def _elements(self, elements: Iterable[Any], depth: int) -> list[Any]:
         result: list[Any] = []
+        self.left -= 2
         for element in elements:
             if self.left <= 0:
                 result.append(_CUT)
                 break
             result.append(self.plain(element, depth))
+            self.left -= 1
         return result
 
+    def _key(self, key: object) -> str:
+        if type(key) is str:
+            return self._text(key)
+        if key is None or type(key) in (bool, int, float):
+            return str(self._number(key)) if key is not None else "None"
+        return self._text(f"<{type(key).__module__}.{type(key).__qualname__}>")
 
-def _number(value: Any) -> Any:
-    """A number that JSON can say; others, and keys that are no numbers, as text or as their type's name."""
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(float(value))
-    return f"<{_type_name(value)}>"
+    def _number(self, value: Any) -> Any:
+        """A number that JSON can say, else as text; numpy's scalars are subclasses of float."""
+        if issubclass(type(value), bool) or (issubclass(type(value), float) and math.isfinite(float.__float__(value))):
+            return self._paid(value if type(value) in (bool, float) else float.__float__(value), 20)
+        if issubclass(type(value), float):
+            return self._text(str(float.__float__(value)))
+        number = int.__int__(value)
+        if -_MAX_INT < number < _MAX_INT:
+            return self._paid(number, 1 + number.bit_length() // 3)
+        return self._text(f"an integer of {number.bit_length()} bits")
 
+    def _text(self, text: str) -> str:
+        if len(text) > self.left:
+            text = text[: max(self.left, 0)] + _CUT
+        return str(self._paid(clean(text), len(text) + 2))
 
-def _type_name(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    def _name(self, label: str, kind: type) -> dict[str, str]:
+        return self._text_of(label, f"{kind.__module__}.{kind.__qualname__}")
+
+    def _text_of(self, label: str, text: str) -> dict[str, str]:
+        return {label: str(self._paid(text, len(label) + len(text) + 7))}
+
+    def _paid(self, plain: Any, characters: int) -> Any:
+        self.left -= characters
+        return plain

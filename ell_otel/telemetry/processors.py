@@ -10,8 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExporter
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import Status
 
 from ell_otel import redact, semconv
@@ -41,17 +46,80 @@ CONTENT: Final = frozenset(
 _RENDERED: Final = frozenset({semconv.ELL_INVOCATION_ARGUMENTS, semconv.ELL_INVOCATION_RESULT})
 """Those that ``messages.to_json`` made: redacted there, value by value, before they were escaped into JSON."""
 
+MAX_BESIDE: Final = 4096
+
 _OWN: Final = (semconv.GEN_AI_PREFIX, "ell.")
 
 
 class StampProcessor(SpanProcessor):
     """Gives every span that starts inside an invocation that invocation's id, program and version."""
 
+    def __init__(self) -> None:
+        self._stopped = False
+
+    def shutdown(self) -> None:
+        self._stopped = True
+
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         with guarded("stamping a span"):
-            current = invocations.current(parent_context)
+            current = None if self._stopped else invocations.current(parent_context)
             if current is not None:
-                span.set_attributes(stamp(current))
+                span.set_attributes(current.stamp)
+
+
+class Contents:
+    """Contents of spans that an application's own exporters are not to see: kept beside a span until we export it."""
+
+    def __init__(self) -> None:
+        self._beside: dict[int, dict[str, str]] = {}
+
+    def put(self, span: trace.Span, name: str, value: str) -> None:
+        """Keep ``value`` for ``span``. Of spans that never end, the oldest are forgotten."""
+        self._beside.setdefault(span.get_span_context().span_id, {})[name] = value
+        while len(self._beside) > MAX_BESIDE:
+            self._beside.pop(next(iter(self._beside)), None)
+
+    def take(self, span: ReadableSpan) -> dict[str, str]:
+        """What was kept for ``span``, once."""
+        if not self._beside or span.context is None:
+            return {}
+        return self._beside.pop(span.context.span_id, {})
+
+
+class ExportNow(SpanProcessor):
+    """Exports a span in the thread that ends it.
+
+    The SDK's own ``SimpleSpanProcessor`` catches every exception, also one that a signal handler of the host raises.
+    """
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._exporter.export((span,))
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+class EmitNow(LogRecordProcessor):
+    """Exports an event in the thread that emits it; as ``ExportNow``."""
+
+    def __init__(self, exporter: LogRecordExporter) -> None:
+        self._exporter = exporter
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        resource = log_record.resource or Resource.get_empty()
+        readable = ReadableLogRecord(
+            log_record.log_record, resource, log_record.instrumentation_scope, log_record.limits
+        )
+        self._exporter.export((readable,))
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
 
 
 class FinishProcessor(SpanProcessor):
@@ -61,9 +129,12 @@ class FinishProcessor(SpanProcessor):
     spans are none of our business.
     """
 
-    def __init__(self, following: SpanProcessor, steps: tuple[Step, ...], *, only_ours: bool) -> None:
+    def __init__(
+        self, following: SpanProcessor, steps: tuple[Step, ...], contents: Contents, *, only_ours: bool
+    ) -> None:
         self._following = following
         self._steps = steps
+        self._contents = contents
         self._only_ours = only_ours
         self._stopped = False
 
@@ -71,7 +142,7 @@ class FinishProcessor(SpanProcessor):
         if self._stopped:  # an application's provider keeps us when we are configured anew
             return
         with guarded("finishing a span"):
-            attributes = dict(span.attributes or {})
+            attributes = {**(span.attributes or {}), **self._contents.take(span)}
             if self._only_ours and not is_ours(attributes):
                 return
             for step in self._steps:
@@ -84,15 +155,6 @@ class FinishProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return self._following.force_flush(timeout_millis)
-
-
-def stamp(invocation: invocations.Invocation) -> dict[str, str]:
-    """The attributes that tie a span to its invocation."""
-    return {
-        semconv.ELL_INVOCATION_ID: invocation.id,
-        semconv.ELL_PROGRAM_NAME: invocation.program,
-        semconv.ELL_PROGRAM_VERSION: invocation.version,
-    }
 
 
 def is_ours(attributes: Mapping[str, Any]) -> bool:

@@ -18,18 +18,27 @@ from opentelemetry import trace
 from opentelemetry._logs import Logger, NoOpLogger
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-from opentelemetry.trace import Tracer
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, Tracer
 
 from ell_otel import config, semconv
-from ell_otel.errors import ExportError
+from ell_otel.errors import ConfigError, ExportError
 from ell_otel.telemetry import emit
 from ell_otel.telemetry.exporter import Losses, SpoolLogExporter, SpoolSpanExporter, otlp_exporters
 from ell_otel.telemetry.guard import guarded, tell
-from ell_otel.telemetry.processors import FinishProcessor, StampProcessor, Step, drop_content, redact_content
+from ell_otel.telemetry.processors import (
+    Contents,
+    EmitNow,
+    ExportNow,
+    FinishProcessor,
+    StampProcessor,
+    Step,
+    drop_content,
+    redact_content,
+)
 from ell_otel.telemetry.segments import SPOOL_NAME, SegmentWriter
 
 BATCH_SPANS: Final = 64
@@ -43,9 +52,14 @@ class Pipeline:
         self.settings = settings
         self.directory: Path | None = None
         self.announced: dict[tuple[str, str], float] = {}  # (program, version) -> when, by the monotonic clock
-        self._losses = Losses(lambda count, reason: emit.loss_event(self.logger, count, reason))
+        self._losses = Losses(self._report_loss)
         self._owned: list[SpanProcessor] = []
+        self._contents = Contents()
         joined = tracer_provider or _application_provider()
+        # What an application's provider is given, its exporters send: contents only if they were asked for by name.
+        self._beside = joined is not None and settings.content is not True
+        shared = settings.record_content and not self._beside
+        config.set_for_libraries(config.CONTENT_SWITCH, "SPAN_ONLY" if shared else "NO_CONTENT")
         resource = joined.resource if joined else _resource(settings)
         self._logger_provider = LoggerProvider(resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
         self.tracer_provider = joined or TracerProvider(
@@ -66,21 +80,32 @@ class Pipeline:
                 self.directory / SPOOL_NAME,
                 segment_bytes=self.settings.segment_bytes,
                 durability=self.settings.durability,
+                on_vanished=self.announced.clear,
             )
-            spool: SpanProcessor = SimpleSpanProcessor(SpoolSpanExporter(writer, self._losses))
-            self._add(FinishProcessor(spool, steps, only_ours=joined))
-            logs = SimpleLogRecordProcessor(SpoolLogExporter(writer, self._losses))
-            self._logger_provider.add_log_record_processor(logs)
+            spool = ExportNow(SpoolSpanExporter(writer, self._losses))
+            self._add(FinishProcessor(spool, steps, self._contents, only_ours=joined))
+            self._logger_provider.add_log_record_processor(EmitNow(SpoolLogExporter(writer, self._losses)))
             return
         span_exporter, log_exporter = otlp_exporters(self.settings.endpoint, self.settings.protocol)
         if not joined:  # an application's own provider has its own exporter
             batch = BatchSpanProcessor(span_exporter, max_export_batch_size=BATCH_SPANS)
-            self._add(FinishProcessor(batch, steps, only_ours=False))
+            self._add(FinishProcessor(batch, steps, self._contents, only_ours=False))
         self._logger_provider.add_log_record_processor(BatchLogRecordProcessor(log_exporter))
+
+    def content(self, span: Span, name: str, value: str) -> None:
+        """Record what people or models wrote on ``span``: for our export, and for others only if that was asked."""
+        if self._beside:
+            self._contents.put(span, name, value)
+        else:
+            span.set_attribute(name, value)
 
     def _add(self, processor: SpanProcessor) -> None:
         self._owned.append(processor)
         self.tracer_provider.add_span_processor(processor)
+
+    def _report_loss(self, count: int, reason: str) -> None:
+        self.announced.clear()  # a closure may have been among them
+        emit.loss_event(self.logger, count, reason)
 
     def flush(self) -> bool:
         """Hand on everything that has ended so far. True when all of it was."""
@@ -117,6 +142,9 @@ class DisabledPipeline(Pipeline):
         self.tracer = trace.NoOpTracer()
         self.logger = NoOpLogger(semconv.SCOPE_NAME)
 
+    def content(self, span: Span, name: str, value: str) -> None:
+        """Nothing is recorded."""
+
     def flush(self) -> bool:
         return True
 
@@ -128,28 +156,48 @@ _lock = threading.RLock()
 _current: Pipeline | None = None
 
 
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread of the parent may have held it, and is not here to give it back
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def pipeline() -> Pipeline:
     """The pipeline in force; made from the environment at first use."""
     return _current or configure()
 
 
 def configure(settings: config.Settings | None = None, tracer_provider: TracerProvider | None = None) -> Pipeline:
-    """Make the pipeline for ``settings`` (default: from the environment) and put it in the place of the one before.
+    """Make the pipeline for ``settings`` and put it in the place of the one before.
 
-    Settings in the environment that cannot be used are told, and disable us: they are no reason for the host to fail.
+    Raises ``ConfigError`` when it cannot be made from them. Without ``settings`` they come from the environment, and
+    what is wrong there is told and disables us instead: it is no reason for the host to fail.
     """
     global _current
     with _lock:
-        if settings is None:
-            if _current is not None:  # another thread was first
-                return _current
-            settings = config.Settings(disabled=True)
-            with guarded("reading the settings"):
-                settings = config.resolve()
+        if settings is None and _current is not None:  # another thread was first
+            return _current
+        if settings is not None:
+            fresh = _made(settings, tracer_provider)
+        else:
+            fresh = DisabledPipeline(config.Settings(disabled=True))
+            with guarded("preparing telemetry"):
+                fresh = _made(config.resolve(), tracer_provider)
         if _current is not None:
             _current.shutdown()
-        _current = DisabledPipeline(settings) if settings.disabled else Pipeline(settings, tracer_provider)
+        _current = fresh
         return _current
+
+
+def _made(settings: config.Settings, tracer_provider: TracerProvider | None) -> Pipeline:
+    if settings.disabled:
+        return DisabledPipeline(settings)
+    try:
+        return Pipeline(settings, tracer_provider)
+    except (OSError, ValueError) as error:  # a deleted working directory; an OTEL_* variable the SDK cannot read
+        raise ConfigError(f"telemetry cannot be set up, so nothing is recorded: {error}") from error
 
 
 @atexit.register

@@ -27,6 +27,7 @@ import struct
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -84,11 +85,20 @@ class SegmentWriter:
     """Appends frames to this process's own segments in a spool folder. Safe to use from several threads and over fork.
 
     A forked child begins a segment of its own. After a failed write or fsync the segment is closed and never used
-    again; the failed append raises ``ExportError`` and the next one tries a new segment.
+    again; the failed append raises ``ExportError`` and the next one tries a new segment. When the folder was deleted
+    under it, a new one is begun and ``on_vanished`` called: what the old one held is gone with it.
     """
 
-    def __init__(self, spool: Path, *, segment_bytes: int, durability: str = "group") -> None:
+    def __init__(
+        self,
+        spool: Path,
+        *,
+        segment_bytes: int,
+        durability: str = "group",
+        on_vanished: Callable[[], None] = lambda: None,
+    ) -> None:
         self.spool = spool
+        self._on_vanished = on_vanished
         self._segment_bytes = segment_bytes
         self._strict = durability == "strict"
         self._reset()
@@ -97,6 +107,7 @@ class SegmentWriter:
     def _reset(self) -> None:
         self._lock = threading.RLock()  # reentrant: a span may end in a signal handler that interrupts an append
         self._fd = -1
+        self._inode = (0, 0)
         self._size = 0
         self._dirty = False
         self._prefix = os.urandom(8)
@@ -106,6 +117,7 @@ class SegmentWriter:
     def append(self, kind: Kind, payload: bytes) -> None:
         """Accept one record. Raises ``ExportError`` with the reason when it could not be written; then nothing was."""
         with self._lock:
+            self._check_still_ours()
             if self._fd < 0 or self._size >= self._segment_bytes:
                 self._begin()
             self._count += 1
@@ -121,9 +133,21 @@ class SegmentWriter:
     def sync(self) -> None:
         """Make everything accepted so far survive a power cut."""
         with self._lock:
-            if self._dirty:
+            if self._dirty and self._fd >= 0:
                 self._dirty = False
                 self._fsync()
+
+    def sync_or_end(self) -> bool:
+        """For the fsync thread: sync; False when there is nothing more to watch. The next append starts another."""
+        with self._lock:
+            try:
+                self._check_still_ours()
+                self.sync()
+            except ExportError:
+                self._dirty = False  # the segment is sealed; its frames stay readable
+            if self._fd < 0:
+                self._fsync_thread = None
+            return self._fd >= 0
 
     def close(self) -> None:
         """Sync and give up the segment, so that a reader may remove it. A later append begins another."""
@@ -148,7 +172,23 @@ class SegmentWriter:
         except OSError as error:
             os.close(fd)
             raise ExportError(_explain(self.spool, error)) from error
-        self._fd, self._size = fd, 0
+        status = os.fstat(fd)
+        self._fd, self._inode, self._size = fd, (status.st_dev, status.st_ino), 0
+
+    def _check_still_ours(self) -> None:
+        """Give up a descriptor that the host has closed and perhaps used again, and a file that was deleted."""
+        if self._fd < 0:
+            return
+        try:
+            status = os.fstat(self._fd)
+        except OSError:
+            self._fd = -1
+            return
+        if (status.st_dev, status.st_ino) != self._inode:
+            self._fd = -1  # not ours any more, and so not ours to close
+        elif status.st_nlink == 0:
+            self._seal()
+            self._on_vanished()
 
     def _write(self, frame: bytes) -> None:
         try:
@@ -197,12 +237,8 @@ def _sync_regularly(reference: weakref.ref[SegmentWriter]) -> None:
     while True:
         time.sleep(FSYNC_INTERVAL_S)
         writer = reference()
-        if writer is None:
+        if writer is None or not writer.sync_or_end():
             return
-        try:
-            writer.sync()
-        except ExportError:
-            continue  # the segment is sealed; its frames stay readable, and the next append begins another
         del writer
 
 

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 import ell_otel as ell
-from ell_otel import cli
+from ell_otel import cli, config
+from ell_otel.cli import operating
+from ell_otel.ingest.service import Service
 from ell_otel.telemetry import providers
 
 APP = """\
@@ -83,17 +85,17 @@ def test_log_of_a_program_lists_its_versions_in_order_of_first_sight(capsys: pyt
 
 
 def test_diff_shows_the_words_that_changed_and_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, "diff", "reply@v1", "reply@v2")
+    code, out, _ = run(capsys, "diff", "reply@v1", "reply@v2")
     assert code == cli.FOUND
     assert "[-kind-]{+stern+}" in out
-    assert "app.reply v1" in err
+    assert out.startswith("app.reply v1 c1:")
     (change,) = data(capsys, "diff", "reply@v1", "reply@v2")
     assert (change["part"], change["kind"]) == ("words.tone", "changed")
 
 
 def test_diff_of_a_version_with_itself_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "diff", "reply@v1", "reply@v1")
-    assert (code, out) == (cli.OK, "no difference\n")
+    assert (code, out.splitlines()[1:]) == (cli.OK, ["no difference"])
 
 
 def test_show_prints_the_closure_of_a_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +111,8 @@ def test_show_of_an_invocation_tells_all_and_no_control_character_reaches_the_te
     code, out, _ = run(capsys, "show", failed["id"])
     assert code == cli.OK
     assert '{"mail":"x"}' in out
-    assert "ValueError" in out
+    assert "ValueError: no" in out
+    assert "please" in out
     assert "\x1b" not in out
 
 
@@ -281,13 +284,80 @@ def test_a_damaged_segment_is_reported_and_the_rest_is_read(capsys: pytest.Captu
     assert len(data(capsys, "invocations", "--limit", "100")) == before + 1
 
 
-def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ell_otel", "log", "--dir", str(tmp_path / "new" / ".ell")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (cli.OK, "")
-    assert "nothing is recorded" in done.stderr
+def test_a_folder_that_is_not_there_is_said_and_not_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, err = run(capsys, "log", "--dir", str(tmp_path / "new" / ".ell"))
+    assert (code, out) == (cli.NOT_FOUND, "")
+    assert "there is no" in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_projects_folder_may_be_given_for_the_one_inside_it(capsys: pytest.CaptureFixture[str], shop: Path) -> None:
+    assert {row["name"] for row in data(capsys, "log", "--dir", str(shop.parent))} >= {"app.reply"}
+
+
+def test_a_folder_of_other_things_is_refused_and_left_as_it_is(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    code, _, err = run(capsys, "log", "--dir", str(tmp_path))
+    assert code == cli.USAGE
+    assert "is no .ell folder" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("invocations", "--since", "99999999999d"),
+        ("invocations", "--since", "999999999w"),
+        ("log", "--store", "http://[::1"),
+        ("log", "--store", "ftp://x"),
+        ("log", "--store", "chdb:////"),
+        ("log", "--dir", "~nosuchuser/x"),
+    ],
+)
+def test_odd_values_are_errors_with_a_sentence_and_no_traceback(
+    capsys: pytest.CaptureFixture[str], line: tuple[str, ...]
+) -> None:
+    code, _, err = run(capsys, *line)
+    assert code in {cli.USAGE, cli.STORE, cli.NOT_FOUND}
+    assert err.startswith("ell-otel: ")
+
+
+@pytest.mark.parametrize("shell", ["{} log >&-", "{} log > /dev/full", "{} log --json | true", "{} log | head -1"])
+def test_a_stdout_that_takes_nothing_is_no_traceback(shop: Path, shell: str) -> None:
+    command = shell.format(f"{sys.executable} -m ell_otel")
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_sql_works_through_a_running_server_as_well(capsys: pytest.CaptureFixture[str], shop: Path) -> None:
+    settings = config.resolve(dir=str(shop), grpc_port=0, http_port=0, clickhouse_port=0, port=0)
+    service = Service(settings, fronts=operating.fronts(settings))
+    service.start()
+    try:
+        assert data(capsys, "sql", "SELECT 1 AS one") == [{"one": 1}]
+        assert run(capsys, "sql", "DROP TABLE otel_traces")[0] == cli.STORE
+    finally:
+        service.stop()
+
+
+def test_show_draws_what_ran_inside_an_invocation(capsys: pytest.CaptureFixture[str], shop: Path) -> None:
+    ell.init(dir=str(shop))
+
+    @ell.program
+    def inner() -> str:
+        return "x"
+
+    @ell.program
+    def outer() -> str:
+        return inner()
+
+    outer()
+    providers.reset()
+    (newest,) = data(capsys, "invocations", "--program", "outer", "--limit", "1")
+    _, out, _ = run(capsys, "show", newest["id"])
+    assert f"  invoke_workflow {__name__}" in out.partition("inside it")[2]
 
 
 def test_a_read_only_folder_is_exit_code_3_with_the_remedy(tmp_path: Path) -> None:
@@ -298,7 +368,7 @@ def test_a_read_only_folder_is_exit_code_3_with_the_remedy(tmp_path: Path) -> No
         blocked = tmp_path / "closed"
         blocked.mkdir(mode=0o500)
     done = subprocess.run(
-        [sys.executable, "-m", "ell_otel", "log", "--dir", str(blocked / ".ell")],
+        [sys.executable, "-m", "ell_otel", "migrate", "--dir", str(blocked / ".ell")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == cli.STORE

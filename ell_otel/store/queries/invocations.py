@@ -90,8 +90,12 @@ def find_invocation(store: Store, id_or_prefix: str) -> InvocationDetail:
         """,
         span,
     )
+    messages = store.query(
+        f"SELECT StatusMessage FROM {semconv.TABLE_INVOCATIONS} WHERE InvocationId = {{id:String}} LIMIT 1", span
+    )
     return InvocationDetail(
         invocation=invocation,
+        message=str(messages[0]["StatusMessage"]) if messages else "",
         arguments=str(contents[0]["Arguments"]) if contents else "",
         result=str(contents[0]["Result"]) if contents else "",
         inferences=_inferences(store, span),

@@ -146,9 +146,13 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class InvocationDetail:
-    """One invocation with all that was recorded of it. ``arguments`` and ``result`` are JSON, "" when not recorded."""
+    """One invocation with all that was recorded of it. ``arguments`` and ``result`` are JSON, "" when not recorded.
+
+    ``message`` is what the error said.
+    """
 
     invocation: Invocation
+    message: str
     arguments: str
     result: str
     inferences: tuple[Inference, ...]

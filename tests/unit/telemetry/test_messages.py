@@ -7,6 +7,7 @@ import datetime
 import decimal
 import enum
 import json
+import time
 from typing import Any
 
 import pydantic
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ell_otel.telemetry.messages import clean, to_json
+from ell_otel.telemetry.messages import Items, clean, to_json
 
 PLENTY = 1 << 20
 
@@ -41,10 +42,10 @@ class Opaque:
 
 
 class Liar(dict[str, Any]):
-    """A mapping that fails when it is looked through."""
+    """A mapping whose own methods must not be asked."""
 
     def items(self) -> Any:
-        raise RuntimeError
+        raise AssertionError
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,8 @@ class Liar(dict[str, Any]):
         (2**70, 2**70),
         ({1: "a", None: "b"}, {"1": "a", "None": "b"}),
         (Opaque(), {"$type": f"{__name__}.Opaque"}),
-        (Liar(a=1), {"$type": f"{__name__}.Liar"}),
+        (Liar(a=1), {"a": 1}),
+        (ValueError("one", 2), ["one", 2]),
         (len, {"$name": "builtins.len"}),
         (ValueError("why"), "why"),
     ],
@@ -73,10 +75,48 @@ def test_each_kind_of_value_has_a_plain_form(value: object, expected: object) ->
     assert json.loads(to_json(value, PLENTY)) == expected
 
 
+class Meddler:
+    """Even asking for its class runs its code."""
+
+    @property
+    def __class__(self) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_values_that_fight_back_are_named_by_their_type_or_size() -> None:
+    assert json.loads(to_json(Meddler(), PLENTY)) == {"$type": f"{__name__}.Meddler"}
+    assert json.loads(to_json(10**5000, PLENTY)) == "an integer of 16610 bits"
+
+
 def test_long_text_is_cut_and_the_json_stays_valid() -> None:
     rendered = to_json({"prompt": "x" * 10_000, "more": ["y" * 10_000] * 10}, 1000)
     assert len(rendered) < 1500
     assert json.loads(rendered)["prompt"].endswith("…[cut]")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[Opaque() for _ in range(1000)] * 1000, [[]] * 10**6, [b"x"] * 10**6, [10**990] * 26_000, [{}] * 10**6],
+    ids=["objects", "lists", "bytes", "integers", "dicts"],
+)
+def test_the_budget_bounds_whatever_there_is_a_million_of(value: object) -> None:
+    started = time.process_time()
+    assert len(to_json(value, 256 << 10)) < 600_000
+    assert time.process_time() - started < 2.0
+
+
+def test_items_of_a_generator_are_one_text_or_a_list_and_bounded() -> None:
+    words, mixed, many = Items(1000), Items(1000), Items(1000)
+    for word in ("a ", "b"):
+        words.add(word)
+    for item in ("a", 1, {"k": "b"}):
+        mixed.add(item)
+    for _ in range(100_000):
+        many.add("word ")
+    assert json.loads(words.json()) == "a b"
+    assert json.loads(mixed.json()) == ["a", 1, {"k": "b"}]
+    assert json.loads(Items(10).json()) == []
+    assert len(many.json()) < 1100
 
 
 def test_deep_nesting_ends() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 from pathlib import Path
 
@@ -78,14 +79,34 @@ def test_a_protocol_that_is_none_is_refused_with_what_it_takes() -> None:
         ell.init(endpoint="http://127.0.0.1:9", protocol="carrier pigeon")
 
 
-def test_an_unknown_failure_of_ours_is_raised_under_pytest_and_told_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    with pytest.raises(ZeroDivisionError), guard.guarded("testing"):
-        _ = 1 / 0
-    monkeypatch.delenv("PYTEST_VERSION")
+def fault() -> None:
+    """Something of ours that fails: in a module of the standard library."""
+    json.loads("no json")
+
+
+def test_an_unknown_failure_of_ours_is_told_once_and_ends_there(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ValueError, match="Expecting"), guard.guarded("testing"):
+        fault()
+    guard.raise_faults(False)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             with guard.guarded("testing once"):
-                _ = 1 / 0
+                fault()
     assert caplog.text.count("failed while testing once") == 1
+
+
+def test_an_exception_of_the_hosts_own_code_in_the_midst_of_ours_goes_through() -> None:
+    guard.raise_faults(False)
+    with pytest.raises(TimeoutError, match="the host's"), guard.guarded("testing"):
+        raise TimeoutError("the host's time limit, raised by its signal handler")
+
+
+def test_a_logging_filter_that_raises_does_not_reach_the_host() -> None:
+    def refuse(record: logging.LogRecord) -> bool:
+        raise RuntimeError
+
+    guard.log.addFilter(refuse)
+    try:
+        guard.tell("anything", "a message")
+    finally:
+        guard.log.removeFilter(refuse)
