@@ -56,7 +56,11 @@ KINDS: tuple[Kind, ...] = (
     _token("pinecone", "pcsk_", r"[A-Za-z0-9_]{16,200}"),
     _token("voyage", "pa-", r"[A-Za-z0-9_-]{40,100}"),
     # Clouds
-    Kind("aws-access-key-id", "a", _START + r"(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z2-7]{16}" + _END),
+    # One kind for each prefix: a hint is what keeps the pattern from being tried on every text.
+    *(
+        _token("aws-access-key-id", prefix, r"[A-Z2-7]{16}")
+        for prefix in ("AKIA", "ASIA", "ABIA", "ACCA", "AROA", "AIDA")
+    ),
     Kind(
         "aws-secret-key",
         "aws",
@@ -142,11 +146,14 @@ KINDS: tuple[Kind, ...] = (
         r"[A-Za-z][A-Za-z0-9+.-]{1,30}://[^\s:/?#@\"'<>]{0,200}:(?P<s>[^\s/?#@\"'<>{}]{1,200})@",
     ),
     Kind("url-token", "://", r"https?://(?P<s>[A-Za-z0-9_-]{20,200})@[A-Za-z0-9.-]"),
-    Kind(
-        "dsn-password",
-        "p",
-        r"(?i:\b(?:password|pwd|passwd)\s{0,2}=\s{0,2})(?P<s>[^\s;&\"'{}<>(),]{4,200})"
-        r"(?=;|&|\s+(?:host|user|port|dbname|sslmode)\s?=)",
+    *(
+        Kind(
+            "dsn-password",
+            hint,
+            rf"(?i:\b(?:{names})\s{{0,2}}=\s{{0,2}})(?P<s>[^\s;&\"'{{}}<>(),]{{4,200}})"
+            r"(?=;|&|\s+(?:host|user|port|dbname|sslmode)\s?=)",
+        )
+        for hint, names in (("passw", "password|passwd"), ("pwd", "pwd"))
     ),
     Kind(
         "dsn-password-last",
@@ -222,6 +229,15 @@ _HARMLESS = re.compile(
 )
 
 
+# A name and a value in quotes with a colon between, the quotes perhaps escaped: JSON, also within a JSON string.
+_PAIR_HINT = re.compile(r"[\"']\s{0,3}:\s{0,3}\\{0,3}[\"']")
+_PAIR = re.compile(
+    r"(?P<head>(?P<quote>\\{0,3}[\"'])(?P<name>[A-Za-z_][\w.-]{1,60})(?P=quote)\s{0,3}:\s{0,3}(?P=quote))"
+    r"(?P<value>[^\"'\\\n]{4,400})(?P=quote)"
+)
+_SCHEME = re.compile(r"(?i:basic|bearer|token|apikey|digest)\s+\S{8,4000}")
+
+
 def redact(text: str) -> str:
     """The text with every value that has the shape of a secret replaced."""
     if len(text) < 8:
@@ -230,7 +246,17 @@ def redact(text: str) -> str:
     for hint, pattern in _COMPILED:
         if hint in lowered:
             text = pattern.sub(_replacement, text)
+    if _PAIR_HINT.search(text) and mentions_secret_name(text):
+        text = _PAIR.sub(_pair_replacement, text)
     return text
+
+
+def _pair_replacement(match: re.Match[str]) -> str:
+    """A quoted name and its quoted value, as in JSON or a dict's repr, judged as `redact_value` would."""
+    name, value = match["name"], match["value"]
+    if names_secret(name) and looks_secret(value, _is_weak(name)):
+        return f"{match['head']}{REDACTED}{match['quote']}"
+    return match[0]
 
 
 def redact_value(name: str, value: str) -> str:
@@ -240,9 +266,8 @@ def redact_value(name: str, value: str) -> str:
     """
     clean = redact(value)
     weak = _is_weak(name)
-    if name and names_secret(name) and not (weak and clean != value) and looks_secret(value, weak):
-        return REDACTED
-    return clean
+    credential = _SCHEME.fullmatch(value) is not None or (not (weak and clean != value) and looks_secret(value, weak))
+    return REDACTED if name and credential and names_secret(name) else clean
 
 
 def redact_data(data: Any, name: str = "") -> Any:

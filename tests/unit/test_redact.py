@@ -179,3 +179,20 @@ def test_time_is_linear_in_the_text(unit: str) -> None:
         seconds.append(time.process_time() - started)
     assert seconds[1] < max(0.05, 12 * seconds[0])
     assert seconds[1] < 1.0
+
+
+def test_secrets_are_found_by_name_inside_json_and_reprs() -> None:
+    for text in (
+        '{"password": "jsonPw12x"}',
+        "{'password': 'jsonPw12x'}",
+        '{\\"password\\": \\"jsonPw12x\\"}',
+        '{"user": "ada", "client_secret":"jsonPw12x", "n": 1}',
+    ):
+        assert "jsonPw12x" not in redact(text), text
+    for text in ('{"token": "<eos>"}', '{"max_tokens": "100"}', '{"password": ""}', '{"key": "value"}'):
+        assert redact(text) == text
+
+
+def test_a_scheme_before_a_credential_does_not_hide_it() -> None:
+    headers = {"Authorization": "Basic dXNlcjpwYXNzd29yZDEyMw==", "Accept": "text/html"}
+    assert redact_data(headers) == {"Authorization": "[REDACTED]", "Accept": "text/html"}
