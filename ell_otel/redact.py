@@ -58,7 +58,7 @@ KINDS: tuple[Kind, ...] = (
     # Clouds
     # One kind for each prefix: a hint is what keeps the pattern from being tried on every text.
     *(
-        _token("aws-access-key-id", prefix, r"[A-Z2-7]{16}")
+        _token(f"aws-{prefix.lower()}", prefix, r"[A-Z2-7]{16}")
         for prefix in ("AKIA", "ASIA", "ABIA", "ACCA", "AROA", "AIDA")
     ),
     Kind(
@@ -148,7 +148,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("url-token", "://", r"https?://(?P<s>[A-Za-z0-9_-]{20,200})@[A-Za-z0-9.-]"),
     *(
         Kind(
-            "dsn-password",
+            f"dsn-{hint}",
             hint,
             rf"(?i:\b(?:{names})\s{{0,2}}=\s{{0,2}})(?P<s>[^\s;&\"'{{}}<>(),]{{4,200}})"
             r"(?=;|&|\s+(?:host|user|port|dbname|sslmode)\s?=)",
@@ -191,7 +191,12 @@ KINDS: tuple[Kind, ...] = (
         r"(?P<s>(?![\"'])[^\s\"'{}<>$&;,()\[\]]{8,400})",
     ),
 )
-_COMPILED = tuple((kind.hint, re.compile(kind.pattern)) for kind in KINDS)
+# Most hints have a character that prose seldom has; looking for the few of those first spares looking for the many hints.
+_SELDOM = "_=:/-.0123456789"
+_COMPILED = tuple(
+    (next((character for character in _SELDOM if character in kind.hint), ""), kind.hint, re.compile(kind.pattern))
+    for kind in KINDS
+)
 
 # Names of secrets, as whole words of an identifier in any style: `api_key`, `openaiApiKey`, `DB-PASSWORD`.
 _SECRET_WORDS = frozenset(
@@ -243,8 +248,9 @@ def redact(text: str) -> str:
     if len(text) < 8:
         return text
     lowered = text.lower()
-    for hint, pattern in _COMPILED:
-        if hint in lowered:
+    present = {"", *(character for character in _SELDOM if character in lowered)}
+    for seldom, hint, pattern in _COMPILED:
+        if seldom in present and hint in lowered:
             text = pattern.sub(_replacement, text)
     if _PAIR_HINT.search(text) and mentions_secret_name(text):
         text = _PAIR.sub(_pair_replacement, text)
