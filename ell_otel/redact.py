@@ -191,7 +191,7 @@ KINDS: tuple[Kind, ...] = (
         r"(?P<s>(?![\"'])[^\s\"'{}<>$&;,()\[\]]{8,400})",
     ),
 )
-# Most hints have a character that prose seldom has; looking for the few of those first spares looking for the many hints.
+# Most hints have a character that prose seldom has: looking for the few of those spares looking for the many hints.
 _SELDOM = "_=:/-.0123456789"
 _COMPILED = tuple(
     (next((character for character in _SELDOM if character in kind.hint), ""), kind.hint, re.compile(kind.pattern))
