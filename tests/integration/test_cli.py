@@ -385,3 +385,30 @@ def test_help_takes_less_than_four_tenths_of_a_second_and_imports_no_engine() ->
         subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL, check=True)
         times.append(time.monotonic() - started)
     assert min(times) < 0.4
+
+
+def test_a_program_whose_source_cannot_be_had_is_followed_all_the_same_and_said_to_be_partial(
+    capsys: pytest.CaptureFixture[str], shop: Path
+) -> None:
+    ell.init(dir=str(shop))
+    namespace: dict[str, Any] = {"ell": ell, "__name__": "nowhere"}
+    exec("@ell.program\ndef sourceless(): return 'still runs'", namespace)
+    assert namespace["sourceless"]() == "still runs"
+    providers.reset()
+    assert "(partial)" in run(capsys, "log", "sourceless")[1]
+    code, _, err = run(capsys, "show", "sourceless")
+    assert code == cli.OK
+    assert "source of nowhere.sourceless" in err
+
+
+def test_serve_says_with_json_where_it_listens_and_ends_well(shop: Path) -> None:
+    ports = [word for name in ("--grpc-port", "--http-port", "--clickhouse-port", "--port") for word in (name, "0")]
+    command = [sys.executable, "-m", "ell_otel", "serve", "--json", *ports]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        envelope = json.loads(server.stdout.readline())
+        server.terminate()
+        rest, err = server.communicate(timeout=30)
+    assert (server.returncode, rest, err, envelope["status"]) == (0, "", "", "ok")
+    assert {row["name"] for row in envelope["data"]} == {"OTLP/gRPC", "OTLP/HTTP", "ClickHouse HTTP", "REST API"}
+    assert all(row["port"] for row in envelope["data"])
