@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from ell_otel import semconv
 from ell_otel.errors import ConfigError, ExportError
 from ell_otel.telemetry.guard import tell
-from ell_otel.telemetry.segments import Kind, SegmentWriter
+from ell_otel.telemetry.segments import Kind
+from ell_otel.telemetry.spool import SegmentWriter
 
 
 class Losses:

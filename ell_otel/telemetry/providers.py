@@ -39,7 +39,8 @@ from ell_otel.telemetry.processors import (
     drop_content,
     redact_content,
 )
-from ell_otel.telemetry.segments import SPOOL_NAME, SegmentWriter
+from ell_otel.telemetry.segments import SPOOL_NAME
+from ell_otel.telemetry.spool import SegmentWriter
 
 BATCH_SPANS: Final = 64
 """Spans per OTLP request: with usual prompts far below the 4 MiB that gRPC servers take (the SDK's default is 512)."""

@@ -23,7 +23,8 @@ from ell_otel.config import resolve
 from ell_otel.errors import ConfigError, EllOtelError
 from ell_otel.ingest.service import Service
 from ell_otel.store.client import open_store, read_lock
-from ell_otel.telemetry.segments import Kind, SegmentWriter
+from ell_otel.telemetry.segments import Kind
+from ell_otel.telemetry.spool import SegmentWriter
 
 SERVE = """
 import sys

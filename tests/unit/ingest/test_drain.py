@@ -19,7 +19,8 @@ from ell_otel.ingest.drain import Drained, drain
 from ell_otel.store import queries
 from ell_otel.store.client import Store, open_store
 from ell_otel.store.migrate import migrate
-from ell_otel.telemetry.segments import Kind, SegmentWriter
+from ell_otel.telemetry.segments import Kind
+from ell_otel.telemetry.spool import SegmentWriter
 
 T0 = 1_760_000_000_000_000_000
 

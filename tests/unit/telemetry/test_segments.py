@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ell_otel.errors import ExportError
-from ell_otel.telemetry.segments import Kind, Segment, SegmentWriter, encode_frame, pending
+from ell_otel.telemetry.segments import Kind, Segment, encode_frame, pending
+from ell_otel.telemetry.spool import SegmentWriter
 
 BIG = 1 << 30
 
@@ -130,7 +131,7 @@ def test_a_long_stretch_of_damage_does_not_stop_a_reader(tmp_path: Path) -> None
 def test_a_process_that_is_killed_right_after_an_append_has_lost_nothing(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from ell_otel.telemetry.segments import Kind, SegmentWriter\n"
+        "from ell_otel.telemetry.segments import Kind\nfrom ell_otel.telemetry.spool import SegmentWriter\n"
         "writer = SegmentWriter(Path(sys.argv[1]), segment_bytes=1 << 30)\n"
         "for number in range(100): writer.append(Kind.TRACES, b'%d' % number)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -173,7 +174,7 @@ def test_strict_durability_syncs_before_append_returns(tmp_path: Path) -> None:
         "import sys; from pathlib import Path\n"
         "import os; synced = []; real = os.fsync\n"
         "os.fsync = lambda fd: (synced.append(fd), real(fd))\n"
-        "from ell_otel.telemetry.segments import Kind, SegmentWriter\n"
+        "from ell_otel.telemetry.segments import Kind\nfrom ell_otel.telemetry.spool import SegmentWriter\n"
         "writer = SegmentWriter(Path(sys.argv[1]), segment_bytes=1 << 30, durability=sys.argv[2])\n"
         "for _ in range(3): writer.append(Kind.TRACES, b'x')\n"
         "print(len(synced))\n"
@@ -182,7 +183,7 @@ def test_strict_durability_syncs_before_append_returns(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", script, str(tmp_path), mode], capture_output=True, text=True, check=True)
         for mode in ("strict", "group")
     ]
-    assert [int(done.stdout) for done in count] == [3, 0]
+    assert [int(done.stdout) for done in count] == [4, 0]  # three records and, once, the folder's entry
 
 
 def test_group_durability_syncs_within_the_interval(tmp_path: Path) -> None:
@@ -190,14 +191,14 @@ def test_group_durability_syncs_within_the_interval(tmp_path: Path) -> None:
         "import sys, time, os; from pathlib import Path\n"
         "synced = []; real = os.fsync\n"
         "os.fsync = lambda fd: (synced.append(fd), real(fd))\n"
-        "from ell_otel.telemetry.segments import FSYNC_INTERVAL_S, Kind, SegmentWriter\n"
+        "from ell_otel.telemetry.segments import Kind\nfrom ell_otel.telemetry.spool import FSYNC_INTERVAL_S, SegmentWriter\n"
         "writer = SegmentWriter(Path(sys.argv[1]), segment_bytes=1 << 30)\n"
         "for _ in range(3): writer.append(Kind.TRACES, b'x')\n"
         "time.sleep(FSYNC_INTERVAL_S * 3)\n"
         "print(len(synced))\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == 1
+    assert int(done.stdout) == 2  # the records together, and the folder's entry
 
 
 def test_a_damaged_mark_means_frames_come_again_not_that_they_are_skipped(tmp_path: Path) -> None:

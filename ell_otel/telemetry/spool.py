@@ -1,0 +1,207 @@
+"""Writing the spool: the segments of this process (their format and contract: ``segments``)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ell_otel.errors import ExportError
+from ell_otel.telemetry.segments import SUFFIX, Kind, encode_frame
+
+FSYNC_INTERVAL_S: Final = 0.2
+
+
+class SegmentWriter:
+    """Appends frames to this process's own segments in a spool folder. Safe to use from several threads and over fork.
+
+    A forked child begins a segment of its own. After a failed write or fsync the segment is closed and never used
+    again; the failed append raises ``ExportError`` and the next one tries a new segment. When the folder was deleted
+    under it, a new one is begun and ``on_vanished`` called: what the old one held is gone with it.
+    """
+
+    def __init__(
+        self,
+        spool: Path,
+        *,
+        segment_bytes: int,
+        durability: str = "group",
+        on_vanished: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.spool = spool
+        self._on_vanished = on_vanished
+        self._segment_bytes = segment_bytes
+        self._strict = durability == "strict"
+        self._reset()
+        _writers.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()  # reentrant: a span may end in a signal handler that interrupts an append
+        self._fd = -1
+        self._inode = (0, 0)
+        self._entry_synced = False
+        self._size = 0
+        self._dirty = False
+        self._prefix = os.urandom(8)
+        self._count = 0
+        self._fsync_thread: threading.Thread | None = None
+
+    def append(self, kind: Kind, payload: bytes) -> None:
+        """Accept one record. Raises ``ExportError`` with the reason when it could not be written; then nothing was."""
+        with self._lock:
+            self._check_still_ours()
+            if self._fd < 0 or self._size >= self._segment_bytes:
+                self._begin()
+            self._count += 1
+            frame = encode_frame(kind, self._prefix + self._count.to_bytes(8, "little"), payload)
+            self._write(frame)
+            self._size += len(frame)
+            if self._strict:
+                self._fsync()
+            else:
+                self._dirty = True
+                self._ensure_fsync_thread()
+
+    def sync(self) -> None:
+        """Make everything accepted so far survive a power cut."""
+        with self._lock:
+            if self._dirty and self._fd >= 0:
+                self._dirty = False
+                self._fsync()
+
+    def sync_or_end(self) -> bool:
+        """For the fsync thread: sync; False when there is nothing more to watch. The next append starts another."""
+        with self._lock:
+            try:
+                self._check_still_ours()
+                self.sync()
+            except ExportError:
+                self._dirty = False  # the segment is sealed; its frames stay readable
+            if self._fd < 0:
+                self._fsync_thread = None
+            return self._fd >= 0
+
+    def close(self) -> None:
+        """Sync and give up the segment, so that a reader may remove it. A later append begins another."""
+        with self._lock:
+            if self._fd >= 0:
+                self.sync()
+            self._seal()
+
+    def _begin(self) -> None:
+        self.close()
+        name = f"{time.time_ns():020d}-{os.getpid()}-{os.urandom(3).hex()}"
+        hidden = self.spool / f"{name}.new"
+        try:
+            self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ExportError(_explain(self.spool, error)) from error
+        try:
+            # Locked before it is visible: a reader takes an unlocked segment for one whose writer has gone.
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.rename(hidden, self.spool / f"{name}{SUFFIX}")
+        except OSError as error:
+            os.close(fd)
+            raise ExportError(_explain(self.spool, error)) from error
+        status = os.fstat(fd)
+        self._fd, self._inode, self._size = fd, (status.st_dev, status.st_ino), 0
+        self._entry_synced = False
+
+    def _check_still_ours(self) -> None:
+        """Give up a descriptor that the host has closed and perhaps used again, and a file that was deleted."""
+        if self._fd < 0:
+            return
+        try:
+            status = os.fstat(self._fd)
+        except OSError:
+            self._fd = -1
+            return
+        if (status.st_dev, status.st_ino) != self._inode:
+            self._fd = -1  # not ours any more, and so not ours to close
+        elif status.st_nlink == 0:
+            self._seal()
+            self._on_vanished()
+
+    def _write(self, frame: bytes) -> None:
+        try:
+            written = os.write(self._fd, frame)
+            if written != len(frame):  # a full disk: take the torn frame back, so that the segment stays whole
+                os.ftruncate(self._fd, self._size)
+                raise OSError(errno.ENOSPC, "only part of a record fitted")
+        except OSError as error:
+            self._seal()
+            raise ExportError(_explain(self.spool, error)) from error
+
+    def _fsync(self) -> None:
+        try:
+            os.fsync(self._fd)
+            if not self._entry_synced:  # the file's name must survive as well, once
+                _sync_folder(self.spool)
+                self._entry_synced = True
+        except OSError as error:
+            self._seal()
+            raise ExportError(_explain(self.spool, error)) from error
+
+    def _seal(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def _ensure_fsync_thread(self) -> None:
+        if self._fsync_thread is None:
+            self._fsync_thread = threading.Thread(
+                target=_sync_regularly, args=(weakref.ref(self),), name="ell-otel-fsync", daemon=True
+            )
+            try:
+                self._fsync_thread.start()
+            except RuntimeError:  # the interpreter is ending and starts no more threads
+                self._fsync_thread = None
+                self.sync()
+
+    def _after_fork_in_child(self) -> None:
+        # The descriptor is shared with the parent, whose segment it stays. Closing ours leaves the parent's lock.
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._reset()
+
+
+_writers: weakref.WeakSet[SegmentWriter] = weakref.WeakSet()
+
+
+def _sync_regularly(reference: weakref.ref[SegmentWriter]) -> None:
+    while True:
+        time.sleep(FSYNC_INTERVAL_S)
+        writer = reference()
+        if writer is None or not writer.sync_or_end():
+            return
+        del writer
+
+
+def _after_fork_in_child() -> None:
+    for writer in list(_writers):
+        writer._after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _explain(spool: Path, error: OSError) -> str:
+    return (
+        f"cannot write to the spool {spool}: {error.strerror or error}. Make room or give write permission there, "
+        "or name another folder with ELL_OTEL_DIR"
+    )
