@@ -17,10 +17,12 @@ from typing import Any, Final
 
 from opentelemetry.trace import SpanContext
 
+from ell_otel.instrumentation.conversation import Message
 from ell_otel.telemetry.invocation import Invocation
 
 KEPT: Final = 512
 MAX_CHARS: Final = 16_384
+MAX_PIECES: Final = 64
 MIN_LINK_CHARS: Final = 12
 """A shorter text is likely to be a constant of the program ("yes"), one object wherever it comes from."""
 
@@ -48,16 +50,27 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def remember(result: object, invocation: Invocation) -> None:
-    """Note that ``result`` was returned by ``invocation``. Numbers, None and plain containers are not followed."""
-    held = _holder(result)
-    if held is None:
-        return
+    """Note that ``invocation`` returned ``result``, and with it a list's items and what a message has parsed.
+
+    Numbers, None and plain containers themselves are not followed.
+    """
     origin = Origin(invocation.id, invocation.program, invocation.version, invocation.span.get_span_context())
-    with _lock:
-        _origins[id(result)] = (held, origin)
-        _origins.move_to_end(id(result))
-        while len(_origins) > KEPT:
-            _origins.popitem(last=False)
+    for piece in _pieces(result):
+        held = _holder(piece)
+        if held is None:
+            continue
+        with _lock:
+            _origins[id(piece)] = (held, origin)
+            _origins.move_to_end(id(piece))
+            while len(_origins) > KEPT:
+                _origins.popitem(last=False)
+
+
+def _pieces(result: object) -> Iterator[object]:
+    for piece in result[:MAX_PIECES] if type(result) is list else (result,):
+        yield piece
+        if type(piece) is Message:
+            yield piece.parsed
 
 
 def of(value: object) -> Origin | None:

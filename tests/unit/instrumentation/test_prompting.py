@@ -260,3 +260,16 @@ def test_a_score_that_says_nothing_is_refused_and_one_of_nothing_known_is_told(
         ell.score("wordy", "good")  # type: ignore[arg-type]
     ell.score("lost", 1.0, of="a text that nothing returned")
     assert "'lost' was dropped" in caplog.text
+
+
+def test_each_of_several_answers_and_what_was_parsed_can_be_scored(model: FakeModel, folder: Path) -> None:
+    @ell.complex(model="m", n=2, response_format=City)
+    def ask():
+        return "Which cities?"
+
+    first, second = ask()
+    ell.score("first", 1.0, of=first)
+    ell.score("parsed", 1.0, of=second.parsed)
+    scores = [event for event in recorded(folder).events if event.name == "gen_ai.evaluation.result"]
+    assert len({score.attributes["ell.invocation.id"] for score in scores}) == 1
+    assert len(scores) == 2
