@@ -16,6 +16,7 @@ from ell_otel.store import queries
 if TYPE_CHECKING:
     from rich.console import Console
 
+USAGE: Final = ("invocations", "errors", "in", "out", "cost", "p50", "p95")
 MAX_COLOURED: Final = 100_000
 """Characters of source beyond which colouring it would take longer than reading it."""
 MAX_DEPTH: Final = 40
@@ -23,18 +24,12 @@ MAX_DEPTH: Final = 40
 
 def programs(console: Console, found: Sequence[queries.Program]) -> None:
     """One line a program."""
-    columns = ("program", "versions", "invocations", "errors", "in", "out", "cost", "p50", "p95", "last seen")
+    columns = ("program", "versions", *USAGE, "last seen")
     lines = [
         (
             each.name,
             each.versions,
-            each.invocations,
-            each.errors,
-            each.input_tokens,
-            each.output_tokens,
-            _cost(each),
-            milliseconds(each.p50_ms),
-            milliseconds(each.p95_ms),
+            *_usage(each),
             each.last_seen,
         )
         for each in found
@@ -45,32 +40,13 @@ def programs(console: Console, found: Sequence[queries.Program]) -> None:
 
 def versions(console: Console, found: Sequence[queries.Version]) -> None:
     """One line a version."""
-    columns = (
-        "version",
-        "hash",
-        "first seen",
-        "invocations",
-        "errors",
-        "in",
-        "out",
-        "cost",
-        "p50",
-        "p95",
-        "score",
-        "git",
-    )
+    columns = ("version", "hash", "first seen", *USAGE, "score", "git")
     lines = [
         (
             f"v{each.number}{' (partial)' if each.partial else ''}",
             short(each.version),
             each.first_seen,
-            each.invocations,
-            each.errors,
-            each.input_tokens,
-            each.output_tokens,
-            _cost(each),
-            milliseconds(each.p50_ms),
-            milliseconds(each.p95_ms),
+            *_usage(each),
             None if each.score is None else f"{each.score:.2f}",
             f"{each.git_branch} {each.git_commit[:7]}".strip() or None,
         )
@@ -230,6 +206,12 @@ def _facts(console: Console, *facts: tuple[str, str]) -> None:
 def _score(each: queries.Evaluation) -> str:
     value = " ".join(str(part) for part in (each.score, each.label) if part not in (None, ""))
     return f"{value} ({each.explanation})" if each.explanation else value
+
+
+def _usage(each: queries.Program | queries.Version) -> tuple[object, ...]:
+    """The columns of ``USAGE``."""
+    tokens = (each.input_tokens, each.output_tokens)
+    return each.invocations, each.errors, *tokens, _cost(each), milliseconds(each.p50_ms), milliseconds(each.p95_ms)
 
 
 def _cost(each: queries.Program | queries.Version | queries.Invocation) -> str | None:

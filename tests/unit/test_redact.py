@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ell_otel.redact import KINDS, REDACTED, names_secret, redact, redact_data, redact_value
+from ell_otel.redact import REDACTED, names_secret, redact, redact_data, redact_value
+from ell_otel.secret_kinds import KINDS
 
 _RANDOM = random.Random(3)
 

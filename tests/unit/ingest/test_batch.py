@@ -86,12 +86,14 @@ def test_enough_rows_are_written_without_waiting_for_the_clock() -> None:
     with batcher(sink, gather_s=30, batch_rows=3) as batch:
         for future in [batch.submit(request(f"{n}")) for n in range(3)]:
             future.result(5)
+        assert sorted(sink.stored) == ["0", "1", "2"]  # before the batcher is closed, which would write them too
 
 
 def test_enough_bytes_are_written_without_waiting_for_the_clock() -> None:
     sink = Sink()
     with batcher(sink, gather_s=30, batch_bytes=100) as batch:
         batch.submit(request("a"), 100).result(5)
+        assert sink.stored == ["a"]
 
 
 def test_a_bad_row_fails_its_own_request_and_no_other() -> None:
@@ -154,6 +156,7 @@ def test_a_single_request_larger_than_the_bound_still_passes() -> None:
     sink = Sink()
     with batcher(sink, queue_bytes=10) as batch:
         batch.submit(request("a"), 1000).result(5)
+        assert sink.stored == ["a"]
 
 
 def test_closing_writes_what_was_accepted_and_accepts_no_more() -> None:

@@ -136,7 +136,9 @@ def test_secrets_are_replaced_by_shape_and_by_name() -> None:
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary(), st.lists))
 def test_whatever_it_is_the_result_is_json_that_utf8_can_carry(value: object) -> None:
-    json.loads(to_json(value, 10_000).encode("utf-8"))
+    rendered = to_json(value, 10_000)
+    assert json.loads(rendered.encode("utf-8")) == json.loads(rendered)
+    assert len(rendered) < 21_000
 
 
 @given(st.text(st.characters(categories=None)))
