@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ell_otel.closure.scopes import Analysis, analyse
+from ell_otel.closure.references import Analysis
+from ell_otel.closure.scopes import analyse
 from ell_otel.closure.source import parse_quietly
 
 TAG = "c1:"

@@ -12,7 +12,8 @@ from bisect import bisect_right
 from functools import cached_property
 from typing import Any
 
-from ell_otel.closure.scopes import Analysis, Reference, analyse, chain_of, changes_its_object
+from ell_otel.closure.references import Analysis, Reference, chain_of, changes_its_object
+from ell_otel.closure.scopes import analyse
 from ell_otel.closure.source import Unit
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

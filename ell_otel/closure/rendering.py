@@ -11,7 +11,7 @@ import ast
 import copy
 import re
 
-from ell_otel.closure.scopes import LocalImport, Reference
+from ell_otel.closure.references import LocalImport, Reference
 from ell_otel.closure.secrets import redacted_comments, secret_edits
 from ell_otel.closure.source import Unit, parse_quietly
 from ell_otel.closure.spaces import Kept, Slot

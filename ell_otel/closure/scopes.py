@@ -12,65 +12,21 @@ What stands in a function body is "deferred".
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-# Methods that, by their name, change the object they are called on.
-CHANGING_METHODS = frozenset(
-    {
-        "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "pop", "popitem",
-        "popleft", "remove", "reverse", "rotate", "setdefault", "sort", "update", "move_to_end", "push",
-        "subtract", "model_rebuild", "update_forward_refs", "configure",
-    }
-)  # fmt: skip
-_CHANGING_PREFIXES = ("add", "set_", "register", "include_", "update_", "insert_", "append_", "extend_", "__set")
-_LEAVES = frozenset({"ctx", "op", "ops", "id", "attr", "lineno", "conversion", "type_comment", "level", "simple"})
-_child_fields: dict[type[ast.AST], tuple[str, ...]] = {}
-READING_CALLS = frozenset({"open", "read_text", "read_bytes", "read", "get_data", "open_text"})
-
-
-@dataclass(slots=True, eq=False)
-class Reference:
-    """One occurrence of a name: `chain` holds the attributes read from it, outermost last (`a.b.c` → `b`, `c`)."""
-
-    name: str
-    node: ast.AST  # the node whose position names it; a string constant for names inside string annotations
-    chain: tuple[str, ...] = ()
-    use: str = "read"  # read, write, change (of the object), declare (`global`), pass (to the function in `chain`)
-    eager: bool = True
-    annotation: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class LocalImport:
-    """An alias of an import that is not itself a module-level statement, and the attributes read through it."""
-
-    node: ast.Import | ast.ImportFrom
-    alias: ast.alias
-    name: str
-    eager: bool
-    chains: list[tuple[str, ...]] = field(default_factory=list)
-
-
-@dataclass(slots=True, eq=False)
-class Analysis:
-    """What one module-level statement has to do with the names of its module."""
-
-    references: list[Reference] = field(default_factory=list)
-    imports: list[LocalImport] = field(default_factory=list)
-    strings: list[ast.Constant] = field(default_factory=list)
-    formatted: list[ast.AST] = field(default_factory=list)  # f-strings, outermost only
-    local_names: set[str] = field(default_factory=set)
-    changed_locals: set[str] = field(default_factory=set)
-    reads_file: bool = False
-    reads_file_when_called: bool = False
-    called: set[str] = field(default_factory=set)
-    called_later: set[str] = field(default_factory=set)
-    annotated: bool = False
-
-    def names(self, use: str, eager: bool | None = None) -> set[str]:
-        """Names with that use; `eager` narrows to what happens while the statement executes, or to what does not."""
-        return {r.name for r in self.references if r.use == use and eager in (None, r.eager)}
+from ell_otel.closure.references import (
+    READING_CALLS,
+    Analysis,
+    LocalImport,
+    Reference,
+    all_arguments,
+    chain_of,
+    changes_its_object,
+    child_fields,
+    last_name,
+    names_in,
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -181,9 +137,9 @@ class _Walk:
     def subscript(self, node: ast.Subscript, scope: _Scope) -> None:
         if not isinstance(node.ctx, ast.Load):
             self._change(node, scope)
-        if scope.annotation and _last_name(node.value) == "Literal":
+        if scope.annotation and last_name(node.value) == "Literal":
             self.later([node.value], scope)
-        elif scope.annotation and _last_name(node.value) == "Annotated" and isinstance(node.slice, ast.Tuple):
+        elif scope.annotation and last_name(node.value) == "Annotated" and isinstance(node.slice, ast.Tuple):
             self.later([node.value, node.slice.elts[0]], scope)
             self.later(node.slice.elts[1:], scope.parent or scope)
         else:
@@ -193,7 +149,7 @@ class _Walk:
         function = node.func
         if isinstance(function, ast.Attribute) and changes_its_object(function.attr):
             self._change(function.value, scope)
-        called = _last_name(function)
+        called = last_name(function)
         if isinstance(function, ast.Name):
             (self.out.called if scope.eager else self.out.called_later).add(function.id)
         if called in READING_CALLS:
@@ -235,13 +191,13 @@ class _Walk:
         self._arguments(node.args, scope, outside)
         self.annotation(node.returns, outside)
         inside = self.inner("function", outside, eager=False)
-        inside.bound.update(argument.arg for argument in _all_arguments(node.args))
+        inside.bound.update(argument.arg for argument in all_arguments(node.args))
         self.later(node.body, inside)
 
     def lambda_(self, node: ast.Lambda, scope: _Scope) -> None:
         self._arguments(node.args, scope, scope)
         inside = self.inner("function", scope, eager=False)
-        inside.bound.update(argument.arg for argument in _all_arguments(node.args))
+        inside.bound.update(argument.arg for argument in all_arguments(node.args))
         self.later([node.body], inside)
 
     def class_(self, node: ast.ClassDef, scope: _Scope) -> None:
@@ -278,7 +234,7 @@ class _Walk:
 
     def _arguments(self, arguments: ast.arguments, scope: _Scope, annotations: _Scope) -> None:
         self.later([*arguments.defaults, *arguments.kw_defaults], scope)
-        for argument in _all_arguments(arguments):
+        for argument in all_arguments(arguments):
             self.annotation(argument.annotation, annotations)
 
     def comprehension(self, node: ast.AST, scope: _Scope) -> None:
@@ -321,7 +277,7 @@ class _Walk:
         if id(node) not in self.formatted_parts:
             self.out.strings.append(node)
         if scope.annotation and isinstance(node.value, str):
-            for root, chain in _names_in(node.value):
+            for root, chain in names_in(node.value):
                 scope.references.append(Reference(root, node, chain, "read", False, True))
 
     def formatted(self, node: ast.AST, scope: _Scope) -> None:
@@ -342,56 +298,6 @@ class _Walk:
             inside = self.inner("type", scope)
             inside.annotation = True
             self.later([node], inside)
-
-
-def changes_its_object(method: str) -> bool:
-    """Whether a method, by its name, changes the object it is called on."""
-    return method in CHANGING_METHODS or method.startswith(_CHANGING_PREFIXES)
-
-
-def child_fields(node: ast.AST) -> tuple[str, ...]:
-    """Fields that may hold further nodes with names in them, last first, as they go onto a stack."""
-    kind = type(node)
-    if kind not in _child_fields:
-        _child_fields[kind] = tuple(name for name in reversed(kind._fields) if name not in _LEAVES)
-    return _child_fields[kind]
-
-
-def chain_of(node: ast.AST) -> tuple[ast.AST, tuple[str, ...]]:
-    """The expression at the root of attributes and subscripts, and the attribute names directly on that root."""
-    chain: list[str] = []
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        chain = [node.attr, *chain] if isinstance(node, ast.Attribute) else []
-        node = node.value
-    return node, tuple(chain)
-
-
-def _names_in(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Root names and attribute chains of an annotation written as a string; nothing when it is no expression."""
-    try:
-        todo: list[ast.AST] = [ast.parse(text.strip(), mode="eval").body]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return
-    while todo:
-        node = todo.pop()
-        root, chain = chain_of(node) if isinstance(node, ast.Attribute) else (node, ())
-        if isinstance(root, ast.Name):
-            yield root.id, chain
-        elif root is not node:
-            todo.append(root)
-        elif isinstance(node, ast.Subscript) and _last_name(node.value) == "Literal":
-            todo.append(node.value)
-        else:
-            todo.extend(ast.iter_child_nodes(node))
-
-
-def _last_name(node: ast.AST) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-
-
-def _all_arguments(arguments: ast.arguments) -> list[ast.arg]:
-    stars = [argument for argument in (arguments.vararg, arguments.kwarg) if argument is not None]
-    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *stars]
 
 
 def _before_binding(reference: Reference, scope: _Scope) -> bool:

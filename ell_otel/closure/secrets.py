@@ -6,7 +6,7 @@ import ast
 import io
 import tokenize
 
-from ell_otel.closure.scopes import Analysis
+from ell_otel.closure.references import Analysis
 from ell_otel.closure.source import Unit
 from ell_otel.redact import mentions_secret_name, redact, redact_value
 

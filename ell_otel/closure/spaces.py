@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ell_otel.closure.dependencies import Index, Statement, index_of, index_of_cells
-from ell_otel.closure.scopes import LocalImport, Reference
+from ell_otel.closure.references import LocalImport, Reference
 from ell_otel.closure.source import Unit, interactive_cells, is_installed, unit_of_file
 
 MISSING: Any = type("_Missing", (), {"__repr__": lambda self: "<missing>"})()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ell_otel.closure.canonical import forms_of, notation, version_of
-from ell_otel.closure.scopes import CHANGING_METHODS
+from ell_otel.closure.references import CHANGING_METHODS
 
 SPECIFICATION = (Path(__file__).parents[3] / "docs" / "closure.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(

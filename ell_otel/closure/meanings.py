@@ -1,0 +1,202 @@
+"""What a name of a user's module stands for: a slot.
+
+Names are resolved in the text first (which statement binds it, which module an import means) and looked at in the live
+namespace only for what text cannot tell: names put there at run time, a function or class bound anew from outside.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import sys
+from collections.abc import Callable
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from ell_otel.closure.dependencies import Index, Statement
+from ell_otel.closure.source import absolute_import
+from ell_otel.closure.spaces import MISSING, Slot, Space, Spaces, declared_global
+from ell_otel.closure.wrappers import unwrapped
+
+if TYPE_CHECKING:
+    from ell_otel.closure.nested import NestedFunctions
+    from ell_otel.closure.values import Values
+
+_MODULE_NAMES = frozenset(
+    {"__name__", "__file__", "__doc__", "__package__", "__spec__", "__loader__", "__builtins__", "__path__"}
+    | {"__cached__", "__dict__", "__annotations__"}
+)
+
+
+class Meanings:
+    """The slots of one closure, each made once. `values` and `nested` answer for what no statement binds."""
+
+    values: Values
+    nested: NestedFunctions
+
+    def __init__(self) -> None:
+        self.spaces = Spaces()
+        self.common = Space("types", "", None, Index([], False))  # of the slots that belong to no module
+        self._shared: dict[tuple[str, ...], Slot] = {}
+
+    def slot(self, space: Space, name: str) -> Slot:
+        slot = space.slots.get(name)
+        if slot is None:
+            slot = self._classify(space, name)  # which may find that the name is the one of a nested definition
+            slot = space.slots.setdefault(name, slot)
+        return slot
+
+    def _classify(self, space: Space, name: str) -> Slot:
+        if space.cells is not None:
+            return self.nested.classify(space, name)
+        live = space.live(name)
+        positions = space.index.bindings(name)
+        if positions:
+            binders = [p for p in positions if name in space.index.statements[p].binds]
+            if self._rebound(space, name, live, space.index.statements[binders[-1]]):
+                return self.values.slot(space, name, live)
+            if all(space.index.statements[position].is_import for position in binders):
+                return self._by_import(space, name, binders[-1])
+            return Slot("defined", name, space)
+        for _, node in reversed(space.index.stars):
+            if self._star_provides(absolute_import(node, space.package), name):
+                return self._by_star(space, name, node)
+        return self._without_text(space, name, live)
+
+    def _without_text(self, space: Space, name: str, live: Any) -> Slot:
+        """A name no statement of the module binds."""
+        if name in _MODULE_NAMES or (live is MISSING and hasattr(builtins, name)):
+            return self.builtin(name)
+        if live is MISSING or declared_global(space, name):
+            return Slot("unbound", name, space)
+        return self.values.slot(space, name, live)
+
+    def builtin(self, name: str) -> Slot:
+        return self._shared.setdefault(("builtin", name), Slot("builtin", name, self.common))
+
+    def external(self, module: str, attribute: str, name: str) -> Slot:
+        """The slot of an installed module, or of a name from one; equal imports share it."""
+        fresh = Slot("external", name, self.common, module=module, attribute=attribute)
+        return self._shared.setdefault(("external", module, attribute, name), fresh)
+
+    def as_object(self, space: Space) -> Slot:
+        """The slot of a user's module used as an object."""
+        if space.as_object is None:
+            space.as_object = Slot("namespace", space.name.rpartition(".")[2], self.common, of=space)
+            self.external("types", "SimpleNamespace", "SimpleNamespace")
+        return space.as_object
+
+    def _by_import(self, space: Space, name: str, position: int) -> Slot:
+        node = space.index.statements[position].node
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
+            return Slot("defined", name, space)
+        aliases = [a for a in node.names if name in (a.asname or a.name, a.name.partition(".")[0])]
+        alias = next((a for a in aliases if (a.asname or a.name) == name), aliases[0])
+        found = self._importing(space, node, alias)
+        if not callable(found):
+            return found
+        alone = len(space.index.binders.get(name, ())) == 1
+        return Slot("alias", name, space, find=lambda: self._unless_rebound(space, name, found()), may_share=alone)
+
+    def _unless_rebound(self, space: Space, name: str, slot: Slot) -> Slot:
+        """The slot an import means, unless the importing module's name was bound anew to other code."""
+        live, there = space.live(name), slot.space.live(slot.name) if slot.kind != "namespace" else MISSING
+        if is_code(live) and there is not MISSING and live is not there and not _same_code(live, there):
+            return self.values.slot(space, name, live)
+        return slot
+
+    def _by_star(self, space: Space, name: str, node: ast.ImportFrom) -> Slot:
+        found = self._importing(space, node, ast.alias(name, None))
+        return Slot("alias", name, space, find=found, may_share=True) if callable(found) else found
+
+    def imported(self, space: Space, node: ast.Import | ast.ImportFrom, alias: ast.alias) -> Slot:
+        """The slot an import alias means, not counting the alias's own name."""
+        found = self._importing(space, node, alias)
+        return found() if callable(found) else found
+
+    def _importing(
+        self, space: Space, node: ast.Import | ast.ImportFrom, alias: ast.alias
+    ) -> Slot | Callable[[], Slot]:
+        """The slot of an installed module's import, or how to find the one of the user's own."""
+        if isinstance(node, ast.Import):
+            name = alias.name if alias.asname else alias.name.partition(".")[0]
+            found = self.spaces.of_module(name)
+            if found is None:
+                return self.external(name, "", alias.asname or name)
+            return functools.partial(self.as_object, found)
+        module = absolute_import(node, space.package)
+        found = self.spaces.of_module(module)
+        if found is None:
+            return self.external(module, alias.name, alias.asname or alias.name)
+        submodule = self.spaces.of_module(f"{module}.{alias.name}") if found is space else None
+        if submodule is not None:  # a package's own `from . import part`
+            return functools.partial(self.as_object, submodule)
+        return functools.partial(self.member, found, alias.name)
+
+    def member(self, space: Space, name: str) -> Slot:
+        """The slot an attribute of a user's module means: one of its names, or a submodule."""
+        if not space.index.binders.get(name) and not self._star_source(space, name):
+            submodule = self.spaces.of_module(f"{space.name}.{name}")
+            if submodule is not None:
+                return self.as_object(submodule)
+            if space.live(name) is MISSING and "__getattr__" in space.index.binders:
+                module = sys.modules.get(space.name)
+                value = getattr(module, name, MISSING) if module is not None else MISSING
+                if value is not MISSING:
+                    return self.values.slot(space, name, value)
+        return self.slot(space, name)
+
+    def _star_source(self, space: Space, name: str) -> bool:
+        modules = (absolute_import(node, space.package) for _, node in space.index.stars)
+        return any(self._star_provides(module, name) for module in modules)
+
+    def _star_provides(self, module: str, name: str) -> bool:
+        """Whether `from module import *` brings the name, through further star imports as well."""
+        todo, seen = [module], set()
+        while todo:
+            current = todo.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            loaded = sys.modules.get(current)
+            if loaded is not None:
+                exported = getattr(loaded, "__all__", None)
+                public = name in exported if exported is not None else not name.startswith("_")
+                if public and name in vars(loaded):
+                    return True
+                continue
+            space = self.spaces.of_module(current)
+            if space is not None and not name.startswith("_"):
+                if name in space.index.binders:
+                    return True
+                todo += [absolute_import(node, space.package) for _, node in space.index.stars]
+        return False
+
+    def _rebound(self, space: Space, name: str, live: Any, statement: Statement) -> bool:
+        """Whether the name was bound anew, from outside the module's text, to a function or class of other text."""
+        node = statement.node
+        if live is MISSING or not is_code(live):
+            return False
+        if isinstance(node, ast.Assign):
+            if isinstance(node.value, ast.Constant):
+                return True
+            there = space.live(node.value.id) if isinstance(node.value, ast.Name) else live
+            return there is not MISSING and not _same_code(there, live)
+        if not statement.is_definition or node.decorator_list:  # type: ignore[attr-defined]
+            return False
+        if isinstance(live, type):
+            return live.__qualname__ != name
+        code = unwrapped(live).__code__
+        known = {unit.filename for unit in space.index.units}
+        elsewhere = code.co_filename not in known and not any(f.startswith("<cell ") for f in known)
+        return bool(code.co_qualname != name or elsewhere)
+
+
+def is_code(value: Any) -> bool:
+    return isinstance(value, type) or isinstance(unwrapped(value), FunctionType)
+
+
+def _same_code(one: Any, other: Any) -> bool:
+    first, second = unwrapped(one), unwrapped(other)
+    return first is second or getattr(first, "__code__", first) is getattr(second, "__code__", second)

@@ -1,0 +1,114 @@
+"""The names a statement has to do with, as `scopes` finds them, and the judgements made about one expression."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+# Methods that, by their name, change the object they are called on.
+CHANGING_METHODS = frozenset(
+    {
+        "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert", "pop", "popitem",
+        "popleft", "remove", "reverse", "rotate", "setdefault", "sort", "update", "move_to_end", "push",
+        "subtract", "model_rebuild", "update_forward_refs", "configure",
+    }
+)  # fmt: skip
+_CHANGING_PREFIXES = ("add", "set_", "register", "include_", "update_", "insert_", "append_", "extend_", "__set")
+_LEAVES = frozenset({"ctx", "op", "ops", "id", "attr", "lineno", "conversion", "type_comment", "level", "simple"})
+_child_fields: dict[type[ast.AST], tuple[str, ...]] = {}
+READING_CALLS = frozenset({"open", "read_text", "read_bytes", "read", "get_data", "open_text"})
+
+
+@dataclass(slots=True, eq=False)
+class Reference:
+    """One occurrence of a name: `chain` holds the attributes read from it, outermost last (`a.b.c` → `b`, `c`)."""
+
+    name: str
+    node: ast.AST  # the node whose position names it; a string constant for names inside string annotations
+    chain: tuple[str, ...] = ()
+    use: str = "read"  # read, write, change (of the object), declare (`global`), pass (to the function in `chain`)
+    eager: bool = True
+    annotation: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class LocalImport:
+    """An alias of an import that is not itself a module-level statement, and the attributes read through it."""
+
+    node: ast.Import | ast.ImportFrom
+    alias: ast.alias
+    name: str
+    eager: bool
+    chains: list[tuple[str, ...]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Analysis:
+    """What one module-level statement has to do with the names of its module."""
+
+    references: list[Reference] = field(default_factory=list)
+    imports: list[LocalImport] = field(default_factory=list)
+    strings: list[ast.Constant] = field(default_factory=list)
+    formatted: list[ast.AST] = field(default_factory=list)  # f-strings, outermost only
+    local_names: set[str] = field(default_factory=set)
+    changed_locals: set[str] = field(default_factory=set)
+    reads_file: bool = False
+    reads_file_when_called: bool = False
+    called: set[str] = field(default_factory=set)
+    called_later: set[str] = field(default_factory=set)
+    annotated: bool = False
+
+    def names(self, use: str, eager: bool | None = None) -> set[str]:
+        """Names with that use; `eager` narrows to what happens while the statement executes, or to what does not."""
+        return {r.name for r in self.references if r.use == use and eager in (None, r.eager)}
+
+
+def changes_its_object(method: str) -> bool:
+    """Whether a method, by its name, changes the object it is called on."""
+    return method in CHANGING_METHODS or method.startswith(_CHANGING_PREFIXES)
+
+
+def chain_of(node: ast.AST) -> tuple[ast.AST, tuple[str, ...]]:
+    """The expression at the root of attributes and subscripts, and the attribute names directly on that root."""
+    chain: list[str] = []
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        chain = [node.attr, *chain] if isinstance(node, ast.Attribute) else []
+        node = node.value
+    return node, tuple(chain)
+
+
+def names_in(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Root names and attribute chains of an annotation written as a string; nothing when it is no expression."""
+    try:
+        todo: list[ast.AST] = [ast.parse(text.strip(), mode="eval").body]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    while todo:
+        node = todo.pop()
+        root, chain = chain_of(node) if isinstance(node, ast.Attribute) else (node, ())
+        if isinstance(root, ast.Name):
+            yield root.id, chain
+        elif root is not node:
+            todo.append(root)
+        elif isinstance(node, ast.Subscript) and last_name(node.value) == "Literal":
+            todo.append(node.value)
+        else:
+            todo.extend(ast.iter_child_nodes(node))
+
+
+def last_name(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def all_arguments(arguments: ast.arguments) -> list[ast.arg]:
+    stars = [argument for argument in (arguments.vararg, arguments.kwarg) if argument is not None]
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *stars]
+
+
+def child_fields(node: ast.AST) -> tuple[str, ...]:
+    """Fields that may hold further nodes with names in them, last first, as they go onto a stack."""
+    kind = type(node)
+    if kind not in _child_fields:
+        _child_fields[kind] = tuple(name for name in reversed(kind._fields) if name not in _LEAVES)
+    return _child_fields[kind]
