@@ -58,13 +58,18 @@ class Program:
     def announced(self, pipeline: Pipeline) -> Closure:
         """The closure as of now, after its version has been announced through ``pipeline``."""
         closure = self.closure()
-        key = (closure.name, closure.version)
-        now = time.monotonic()
-        if now - pipeline.announced.get(key, -ANNOUNCE_AGAIN_S) >= ANNOUNCE_AGAIN_S:
-            with self._lock, guarded("announcing a program version"):
-                pipeline.announced[key] = now
-                emit.program_event(pipeline.logger, wire_version(closure))
+        announce(closure, pipeline)
         return closure
+
+
+def announce(closure: Closure, pipeline: Pipeline) -> None:
+    """Send a version's closure through ``pipeline``, unless that was done not long ago."""
+    key = (closure.name, closure.version)
+    now = time.monotonic()
+    if now - pipeline.announced.get(key, -ANNOUNCE_AGAIN_S) >= ANNOUNCE_AGAIN_S:
+        with guarded("announcing a program version"):
+            pipeline.announced[key] = now
+            emit.program_event(pipeline.logger, wire_version(closure))
 
 
 def _nothing() -> None:

@@ -1,10 +1,15 @@
-"""The invocation that is going on: who it is, and how code below finds it (through OpenTelemetry's own context)."""
+"""The invocation that is going on: who it is, and how code below finds it (through OpenTelemetry's own context).
+
+Where no decorated program runs, a model call that an undecorated function makes has a scope instead: the function's
+name and version, for whatever span starts within that one call.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Final
+from types import TracebackType
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -14,6 +19,7 @@ from opentelemetry.trace import Span
 from ell_otel import semconv
 
 _KEY: Final = otel_context.create_key("ell.invocation")
+_SCOPE_KEY: Final = otel_context.create_key("ell.scope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +55,35 @@ def current(context: Context | None = None) -> Invocation | None:
     """The innermost invocation of ``context`` (default: the current one), or None outside of any."""
     found = otel_context.get_value(_KEY, context)
     return found if isinstance(found, Invocation) else None
+
+
+class Scope:
+    """Context manager: one model call of an undecorated program. Entered once.
+
+    ``stamp`` names the program and its version. ``producer`` is the instrumentation that began the first span of the
+    call: another one's spans describe the same call again.
+    """
+
+    __slots__ = ("_entered", "_token", "producer", "stamp")
+
+    def __init__(self, stamp: dict[str, str]) -> None:
+        self.stamp = stamp
+        self.producer: str | None = None
+
+    def __enter__(self) -> None:
+        self._entered = otel_context.set_value(_SCOPE_KEY, self)
+        self._token = otel_context.attach(self._entered)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A coroutine that is dropped halfway is closed by the garbage collector, in whatever context that runs in:
+        # there is nothing to give back there.
+        if otel_context.get_current() is self._entered:
+            otel_context.detach(self._token)
+
+
+def scope(context: Context | None = None) -> Scope | None:
+    """The call that ``context`` (default: the current one) is in the midst of, or None outside of any."""
+    found: Any = otel_context.get_value(_SCOPE_KEY, context)
+    return found if isinstance(found, Scope) else None

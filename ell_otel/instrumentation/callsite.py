@@ -1,0 +1,231 @@
+"""Which function of the user's made a model call, although nobody has decorated it.
+
+The program is the innermost function of the user's own code on the stack when the call is *made*: a coroutine may run
+later, in a task that has nothing of the user's on its stack. Neither installed packages nor the standard library are
+the user's own, nor is a comprehension a function; code at the top of a module is the program ``<module>``.
+
+From the frame we get the function object without a search of the heap: by its qualified name from its module, or,
+where that finds another one, rebuilt from its code. Of a nested function the *code* around it counts (functions,
+classes, what objects are of), data does not: it belongs to the one run, perhaps to somebody's request, and neither
+versions nor closures are the place for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import sysconfig
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, is_dataclass
+from enum import Enum
+from types import BuiltinFunctionType, CellType, CodeType, FrameType, FunctionType, MethodType, ModuleType
+from typing import Any, Final, TypeVar
+
+from ell_otel import registry, semconv
+from ell_otel.closure import Closure, capture
+from ell_otel.closure.source import is_installed
+from ell_otel.closure.wrappers import unwrapped
+from ell_otel.telemetry import current
+from ell_otel.telemetry import invocation as invocations
+from ell_otel.telemetry.guard import guarded
+
+MAX_KNOWN: Final = 4096
+"""So many programs, and so many file names, are remembered; after that we begin anew."""
+
+_CO_OPTIMIZED: Final = 0x1  # set for functions, not for the code of a class body or a module
+_HEAP_TYPE: Final = 1 << 9  # set for classes made by a class statement
+_CODE: Final = (FunctionType, MethodType, BuiltinFunctionType, ModuleType, type, functools.partial, Enum)
+_DATA: Final = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset, BaseException)
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """The program that makes a model call, and the attributes that say so."""
+
+    program: str
+    version: str
+    stamp: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is remembered of a function: its closure, and the objects by whose identity it is known, kept alive."""
+
+    closure: Closure
+    site: CallSite
+    pins: tuple[Any, ...] = field(repr=False)
+
+
+_known: dict[tuple[int, ...], _Known] = {}
+_own_files: dict[tuple[str, str], bool] = {}
+_passed_codes: dict[int, CodeType] = {}
+_passed_names: set[str] = set()
+
+
+def calling(depth: int = 1) -> CallSite | None:
+    """The call site on the stack, looked for from the caller (1) or a frame above it. Its closure has been announced.
+
+    None inside a decorated invocation or another call site's scope, whose stamp is in the context; when disabled; and
+    where nothing of the user's is on the stack. Never raises.
+    """
+    with guarded("finding the program that makes a model call"):
+        if invocations.current() is not None or invocations.scope() is not None:
+            return None
+        pipeline = current.pipeline()
+        frame = None if pipeline.settings.disabled else _program_frame(sys._getframe(depth))
+        if frame is None:
+            return None
+        known = _remembered(frame)
+        registry.announce(known.closure, pipeline)
+        return known.site
+    return None
+
+
+def see_through(target: Any) -> Any:
+    """Look through a thin wrapper around a model's client: its caller is the program, and it is a part of that one.
+
+    ``target`` is a function or class (this is then a decorator), or the full name of a function, class or module.
+    """
+    if isinstance(target, str):
+        _passed_names.add(target)
+    elif isinstance(target, type):
+        _passed_names.add(f"{target.__module__}.{target.__qualname__}")
+    elif isinstance(inner := unwrapped(target), FunctionType):
+        _passed_codes[id(inner.__code__)] = inner.__code__
+    else:
+        raise TypeError(f"see_through takes a function, a class or the name of one or of a module, not {target!r}")
+    return target
+
+
+def under(site: CallSite, function: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+    """Call ``function`` in the scope of ``site``: every GenAI span that starts in it is stamped, whoever starts it."""
+    with invocations.Scope(site.stamp):
+        return function(*args, **kwargs)
+
+
+async def under_async(site: CallSite, awaitable: Awaitable[R]) -> R:
+    """As ``under``, for what a coroutine does, in whatever task it runs."""
+    with invocations.Scope(site.stamp):
+        return await awaitable
+
+
+# -- from the stack to a frame ----------------------------------------------------------------------------------------
+
+
+def _program_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of the user's own; of those to be looked through, the innermost if there is no other."""
+    passed: FrameType | None = None
+    while frame is not None:
+        if _is_own(frame):
+            if not (_passed_codes or _passed_names) or not _is_passed(frame):
+                return frame
+            passed = passed or frame
+        frame = frame.f_back
+    return passed
+
+
+def _is_own(frame: FrameType) -> bool:
+    """Whether a function or the top of a module of the user's runs in this frame."""
+    code = frame.f_code
+    name = code.co_name
+    if name[0] == "<" and name not in {"<module>", "<lambda>"}:  # a comprehension: its function is further out
+        return False
+    if not code.co_flags & _CO_OPTIMIZED and name != "<module>":  # a class body
+        return False
+    namespace = frame.f_globals
+    key = (code.co_filename, str(namespace.get("__name__", "")))
+    own = _own_files.get(key)
+    if own is None:
+        if len(_own_files) >= MAX_KNOWN:
+            _own_files.clear()
+        own = _own_files[key] = _is_own_file(code.co_filename, namespace)
+    return own
+
+
+def _is_own_file(filename: str, namespace: dict[str, Any]) -> bool:
+    if filename.startswith("<frozen ") or os.path.dirname(filename) == sysconfig.get_path("scripts"):
+        return False
+    written = filename if filename[:1] != "<" else namespace.get("__file__")
+    name = str(namespace.get("__name__", ""))
+    return not is_installed(name, namespace, written if isinstance(written, str) else None, [])
+
+
+def _is_passed(frame: FrameType) -> bool:
+    if _passed_codes.get(id(frame.f_code)) is frame.f_code:
+        return True
+    module = str(frame.f_globals.get("__name__", ""))
+    parts = f"{module}.{frame.f_code.co_qualname}".split(".")
+    return any(".".join(parts[:length]) in _passed_names for length in range(1, len(parts) + 1))
+
+
+# -- from a frame to a program ----------------------------------------------------------------------------------------
+
+
+def _remembered(frame: FrameType) -> _Known:
+    """What is known of the function that runs in ``frame``, captured at first sight and when its code has changed."""
+    code = frame.f_code
+    around = _code_around(frame) if code.co_freevars else {}
+    pins = (code, *(pin for value in around.values() for pin in _identities(value)))
+    key = tuple(map(id, pins))
+    known = _known.get(key)
+    if known is None or not known.closure.is_current():
+        closure = capture(_function(frame, around))
+        stamp = {semconv.ELL_PROGRAM_NAME: closure.name, semconv.ELL_PROGRAM_VERSION: closure.version}
+        if len(_known) >= MAX_KNOWN:
+            _known.clear()
+        known = _known[key] = _Known(closure, CallSite(closure.name, closure.version, stamp), pins)
+    return known
+
+
+def _function(frame: FrameType, around: dict[str, Any]) -> Any:
+    """The function whose code runs in ``frame``, or one that is like it."""
+    code = frame.f_code
+    found = _by_name(frame.f_globals, code)
+    if found is not None:
+        return found
+    cells = tuple(CellType(around[name]) if name in around else CellType() for name in code.co_freevars)
+    function = FunctionType(code, frame.f_globals, code.co_name, None, cells)
+    function.__module__ = str(frame.f_globals.get("__name__", "__main__"))
+    return function
+
+
+def _by_name(namespace: dict[str, Any], code: CodeType) -> Any:
+    """What stands under the code's qualified name, if its code is this one."""
+    first, *rest = code.co_qualname.split(".")
+    value = namespace.get(first)
+    for name in rest:
+        value = vars(value).get(name) if isinstance(value, type) else None
+    inner = unwrapped(value)
+    return inner if isinstance(inner, FunctionType) and inner.__code__ is code else None
+
+
+def _code_around(frame: FrameType) -> dict[str, Any]:
+    """The names of outer functions that the code in ``frame`` reads: with its value if that is code, else ``...``."""
+    values = frame.f_locals
+    names = frame.f_code.co_freevars
+    return {name: values[name] if _is_code(values[name]) else ... for name in names if name in values}
+
+
+def _is_code(value: Any) -> bool:
+    """Whether a value stands for code: a function, class, module or object, or a collection of nothing else."""
+    if isinstance(value, _CODE):
+        return True
+    if type(value) in {list, tuple, dict}:
+        items = list(value.values() if type(value) is dict else value)
+        return bool(items) and all(map(_is_code, items))
+    # An object is captured as its class, which is code; one that is captured with what it holds is data.
+    return bool(type(value).__flags__ & _HEAP_TYPE) and not isinstance(value, _DATA) and not is_dataclass(value)
+
+
+def _identities(value: Any) -> Iterator[Any]:
+    """What tells one value around a function from another, without keeping more than code alive."""
+    if isinstance(value, (FunctionType, MethodType)):
+        yield value.__code__
+    elif type(value) in {list, tuple, dict}:
+        for item in value.values() if type(value) is dict else value:
+            yield from _identities(item)
+    else:
+        yield value if isinstance(value, (type, ModuleType)) else type(value)

@@ -1,0 +1,93 @@
+"""Replacing functions of other packages, so that all of it can be taken back: ``restore`` leaves the originals.
+
+Nothing is imported for it: a package that is not imported yet is patched right after it is.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final
+
+from ell_otel.telemetry.guard import guarded
+
+Hook = Callable[[ModuleType], None]
+"""Patches a package that has just been imported, or was before."""
+
+Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+"""What runs in the place of a function: gets the function, the instance it is bound to, and the arguments."""
+
+_ABSENT: Final = object()
+_lock = threading.RLock()
+_hooks: dict[tuple[str, Hook], bool] = {}  # whether it is wanted; wrapt forgets none
+_undo: list[Callable[[], None]] = []
+
+
+def on_import(package: str, hook: Hook) -> None:
+    """Run ``hook`` with the module ``package`` as soon as that is imported: now, if it is. Once, however often asked.
+
+    What the hook raises is told, not raised: the import is the application's.
+    """
+    with _lock:
+        if _hooks.get((package, hook)):
+            return
+        asked_before = (package, hook) in _hooks
+        _hooks[package, hook] = True
+
+    def imported(module: ModuleType) -> None:
+        with guarded(f"instrumenting {package}"):
+            if _hooks.get((package, hook)):
+                hook(module)
+
+    if not asked_before:
+        import wrapt
+
+        wrapt.register_post_import_hook(imported, package)
+    elif package in sys.modules:
+        imported(sys.modules[package])
+
+
+def wrap(owner: Any, name: str, wrapper: Wrapper) -> None:
+    """Have ``wrapper`` run in the place of the function ``owner.name``; nothing where there is no such attribute.
+
+    The result behaves like the function for ``inspect``, ``isinstance`` and attribute access.
+    """
+    import wrapt
+
+    if hasattr(owner, name):
+        original = vars(owner).get(name, _ABSENT)
+        replace(owner, name, wrapt.FunctionWrapper(getattr(owner, name) if original is _ABSENT else original, wrapper))
+
+
+def replace(owner: Any, name: str, value: Any) -> None:
+    """Set ``owner.name`` until ``restore``."""
+    original = vars(owner).get(name, _ABSENT)
+
+    def undo() -> None:
+        if vars(owner).get(name) is not value:
+            return  # somebody has patched it after us, and holds on to ours; it is not for us to take theirs away
+        if original is _ABSENT:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, original)
+
+    setattr(owner, name, value)
+    afterwards(undo)
+
+
+def afterwards(undo: Callable[[], None]) -> None:
+    """Have ``restore`` run ``undo``: for what another library's instrumentation has patched on our behalf."""
+    with _lock:
+        _undo.append(undo)
+
+
+def restore() -> None:
+    """Take everything back, the latest first. Packages imported from now on are left alone."""
+    with _lock:
+        undone, _undo[:] = _undo[::-1], []
+        _hooks.update(dict.fromkeys(_hooks, False))
+    for undo in undone:
+        with guarded("taking a patch back"):
+            undo()
