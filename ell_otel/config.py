@@ -60,6 +60,12 @@ def _durability(text: str) -> str:
     return text
 
 
+def _policy(text: str) -> str:
+    if text not in {"block", "drop_new", "drop_old"}:
+        raise ValueError("block, drop_new or drop_old")
+    return text
+
+
 def _row(default: Any, doc: str, *env: str, parse: Callable[[str], Any] = str) -> Any:
     return field(default=default, metadata={"doc": doc, "env": env, "parse": parse})
 
@@ -100,6 +106,15 @@ class Settings:
     )
     segment_bytes: int = _row(
         8 << 20, "Size at which a spool segment is closed and the next begun.", "ELL_OTEL_SEGMENT_BYTES", parse=_count
+    )
+    spool_bytes: int = _row(
+        1 << 30, "Most bytes the spool folder may hold. 0: no limit.", "ELL_OTEL_SPOOL_BYTES", parse=_count
+    )
+    spool_policy: str = _row(
+        "drop_new",
+        "What gives way when the spool is full: block (wait, at most 30 s), drop_new or drop_old. Losses are counted.",
+        "ELL_OTEL_SPOOL_POLICY",
+        parse=_policy,
     )
     value_bytes: int = _row(
         256 << 10,

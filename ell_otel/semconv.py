@@ -74,6 +74,7 @@ EVENT_EVALUATION: Final = "gen_ai.evaluation.result"
 EVENT_LOSS: Final = "ell.loss"
 ELL_LOSS_COUNT: Final = "ell.loss.count"
 ELL_LOSS_REASON: Final = "ell.loss.reason"
+ELL_LOSS_SINCE: Final = "ell.loss.since"
 
 SCOPE_NAME: Final = "ell_otel"
 

@@ -1,7 +1,7 @@
 """The ``ell-otel`` command: the composition root, where settings, store, collector and output meet.
 
 Data goes to stdout, narration to stderr. Every command takes ``--json``, ``--dir`` and ``--store``. Exit codes:
-0 ok, 1 found something (``diff``, ``doctor``), 2 usage, 3 store, 4 not found.
+0 ok, 1 found something (``diff``, ``doctor``, ``spool ls``), 2 usage, 3 store, 4 not found.
 Nothing heavy is imported before a command that needs it runs.
 """
 
@@ -138,6 +138,13 @@ def _operating(commands: Any) -> None:
         "--clickhouse-port", type=int, metavar="PORT", help="ClickHouse's HTTP interface (default: 8123)"
     )
     serve.add_argument("-p", "--port", type=int, metavar="PORT", help="REST API (default: 5050)")
+
+    spool = _command(commands, "spool", "spooling:spool", "what programs have written and nobody has taken over yet")
+    spool.add_argument(
+        "action",
+        choices=["ls", "flush", "repair"],
+        help="list the segments (exit code 1: damage found); hand them on now; take damage out of them",
+    )
 
     migrate = _command(commands, "migrate", "operating:migrate", "bring the store's tables to this release's schema")
     migrate.add_argument("--dry-run", action="store_true", help="only say what would be done")

@@ -2,13 +2,11 @@
 
 Order of things: read frames, decode, insert (durable), acknowledge. A death between insert and acknowledge makes the
 same rows come again, which the store collapses; it can lose nothing. A frame that is no OTLP can never be inserted, so
-it is put aside in ``<.ell>/quarantine/`` and does not hold up the rest. Only a holder of the store drains, so there is
-one reader at a time.
+it is put aside in ``<.ell>/quarantine/`` and does not hold up the rest. One process drains at a time (``taking``).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +14,10 @@ from typing import Final
 
 from ell_otel.errors import DecodeError, StoreError
 from ell_otel.ingest import decode
+from ell_otel.ingest.repair import QUARANTINE_NAME, put_aside
 from ell_otel.store.client import Store
 from ell_otel.store.writer import Rows, write
-from ell_otel.telemetry.segments import SPOOL_NAME, Frame, Kind, Segment, pending
-
-QUARANTINE_NAME: Final = "quarantine"
+from ell_otel.telemetry.segments import SPOOL_NAME, Frame, Kind, Segment, pending, taking
 
 # An insert costs about the same for one row as for a thousand, and every script run leaves a segment of its own; so
 # rows are gathered over segments up to this many.
@@ -54,12 +51,13 @@ def drain(directory: Path, store: Store, *, progress: Callable[[int, int], None]
     when an insert fails; what was not acknowledged then stays in the spool.
     """
     work = _Work(directory, store, progress)
-    segments = pending(directory / SPOOL_NAME)
-    work.total = sum(segment.backlog() for segment in segments)
-    for segment in segments:
-        while work.take(segment):
-            work.flush()  # a segment is read on only from where it was acknowledged
-    work.flush()
+    with taking(directory / SPOOL_NAME):
+        segments = pending(directory / SPOOL_NAME)
+        work.total = sum(segment.backlog() for segment in segments)
+        for segment in segments:
+            while work.take(segment):
+                work.flush()  # a segment is read on only from where it was acknowledged
+        work.flush()
     return Drained(work.spans, work.records, work.damaged, tuple(work.quarantined))
 
 
@@ -111,16 +109,11 @@ class _Work:
 
 
 def _quarantine(directory: Path, segment: Segment, frame: Frame) -> Path:
-    path = directory / QUARANTINE_NAME / f"{segment.path.stem}-{frame.end}.{frame.kind.name.lower()}"
+    name = f"{segment.path.stem}-{frame.end}.{frame.kind.name.lower()}"  # its place: a second try writes the same file
     try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        with path.open("wb") as file:  # named by its place in the spool: a second try writes the same file
-            file.write(frame.payload)
-            file.flush()
-            os.fsync(file.fileno())
+        return put_aside(directory, name, frame.payload)
     except OSError as error:
         raise StoreError(
-            f"cannot put a frame that is no OTLP aside in {path.parent}: {error.strerror}; make room or give write "
-            "permission there"
+            f"cannot put a frame that is no OTLP aside in {directory / QUARANTINE_NAME}: {error.strerror}; make room "
+            "or give write permission there"
         ) from error
-    return path

@@ -10,6 +10,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as otel_context
@@ -74,12 +75,13 @@ def evaluation_event(
     _emit(logger, semconv.EVENT_EVALUATION, f"{name}: {value if label is None else label}", attributes, context)
 
 
-def loss_event(logger: Logger, count: int, reason: str) -> None:
-    """Say in the data itself that ``count`` records were lost before this one."""
+def loss_event(logger: Logger, count: int, reason: str, since_ns: int) -> None:
+    """Say in the data itself that ``count`` records were lost between ``since_ns`` and now."""
     attributes = {
         semconv.EVENT_NAME: semconv.EVENT_LOSS,
         semconv.ELL_LOSS_COUNT: count,
         semconv.ELL_LOSS_REASON: clean(reason),
+        semconv.ELL_LOSS_SINCE: datetime.fromtimestamp(since_ns / 1e9, UTC).isoformat(),
     }
     _emit(logger, semconv.EVENT_LOSS, f"{count} records lost: {clean(reason)}", attributes)
 

@@ -6,6 +6,7 @@ The spool is written in the thread that ends the span, so that nothing is lost w
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,27 +27,30 @@ from ell_otel.telemetry.spool import SegmentWriter
 class Losses:
     """Counts records that could not be accepted, and says so in the data itself as soon as writing works again."""
 
-    def __init__(self, report: Callable[[int, str], None]) -> None:
+    def __init__(self, report: Callable[[int, str, int], None]) -> None:
         self._report = report
         self._lock = threading.RLock()  # reentrant: a signal handler may end a span in the midst of this
         self._count = 0
         self._reason = ""
+        self._since_ns = 0
 
     def add(self, count: int, error: ExportError) -> None:
         """``count`` records were lost for ``error``; says so in the log, at most once a minute."""
         with self._lock:
+            if not self._count:
+                self._since_ns = time.time_ns()
             self._count += count
             self._reason = str(error)
         tell("spool", f"{error}. Until then telemetry is lost, and the loss is counted; your program goes on")
 
     def report(self) -> None:
-        """Hand what was lost since the last time, if anything, to ``report(count, reason)``: writing works again."""
+        """Writing works again: hand what was lost meanwhile, if anything, to ``report(count, reason, since_ns)``."""
         if not self._count:
             return
         with self._lock:
             count, self._count = self._count, 0
         if count:
-            self._report(count, self._reason)
+            self._report(count, self._reason, self._since_ns)
 
 
 class SpoolSpanExporter(SpanExporter):

@@ -27,6 +27,7 @@ from opentelemetry.trace import Span, Tracer
 from ell_otel import config, semconv
 from ell_otel.errors import ConfigError, ExportError
 from ell_otel.telemetry import emit
+from ell_otel.telemetry.budget import Budget
 from ell_otel.telemetry.exporter import Losses, SpoolLogExporter, SpoolSpanExporter, otlp_exporters
 from ell_otel.telemetry.guard import guarded, tell
 from ell_otel.telemetry.processors import (
@@ -81,6 +82,7 @@ class Pipeline:
                 self.directory / SPOOL_NAME,
                 segment_bytes=self.settings.segment_bytes,
                 durability=self.settings.durability,
+                budget=Budget(self.settings.spool_bytes, self.settings.spool_policy, self._losses.add),
                 on_vanished=self.announced.clear,
             )
             spool = ExportNow(SpoolSpanExporter(writer, self._losses))
@@ -104,9 +106,9 @@ class Pipeline:
         self._owned.append(processor)
         self.tracer_provider.add_span_processor(processor)
 
-    def _report_loss(self, count: int, reason: str) -> None:
+    def _report_loss(self, count: int, reason: str, since_ns: int) -> None:
         self.announced.clear()  # a closure may have been among them
-        emit.loss_event(self.logger, count, reason)
+        emit.loss_event(self.logger, count, reason, since_ns)
 
     def flush(self) -> bool:
         """Hand on everything that has ended so far. True when all of it was."""

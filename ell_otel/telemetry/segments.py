@@ -1,12 +1,13 @@
 """The spool: append-only files of framed records, the one format for everything we hold on disk before the store.
 
-A segment is a file of frames and nothing else; a frame is ::
+``docs/segments.md`` specifies it for other implementations. A segment is a file of frames and nothing else; a frame
+is ::
 
     offset  size  field
     0       4     magic   45 4c 53 01  ("ELS", format 1)
     4       4     length  of the payload, unsigned, little endian
     8       1     kind    1 traces, 2 logs: a serialised OTLP Export…ServiceRequest
-    9       7     zero
+    9       7     reserved: zero
     16      16    id      unique per frame: 8 random bytes per writer, 8 bytes counting up
     32      4     CRC32C  of bytes 4 to 31 and the payload
     36            payload
@@ -15,7 +16,8 @@ Contract. A record is **accepted** when ``append`` returns: it has been handed t
 survives the death of this process. It survives a power cut once it is fsync'd: within 200 ms (``durability="group"``)
 or before ``append`` returns (``"strict"``). A frame is removed only after ``acknowledge``. One process writes a
 segment, holding an flock on it for as long as it does; so a reader knows that a segment it can lock will not grow, and
-may remove it when all of it is acknowledged. Damage never stops a reader: it goes on at the next magic, and counts.
+may remove it when all of it is acknowledged. One process takes frames out at a time, under the flock on the folder
+(``taking``). Damage never stops a reader: it goes on at the next magic, and counts.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -36,7 +40,8 @@ SPOOL_NAME: Final = "spool"
 SUFFIX: Final = ".seg"
 READ_BYTES: Final = 4 << 20
 
-_HEADER: Final = struct.Struct("<4sIB7x16sI")
+_HEADER: Final = struct.Struct("<4sIB7s16sI")
+_RESERVED: Final = bytes(7)
 _CRC_START: Final = 4
 _CRC_END: Final = 32
 
@@ -46,6 +51,9 @@ class Kind(IntEnum):
 
     TRACES = 1
     LOGS = 2
+
+
+_KINDS: Final = frozenset(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +67,21 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive frames of a segment; ``damaged`` counts runs of bytes between them that are no valid frame."""
+    """Consecutive frames of a segment, and the runs of bytes between them that are no valid frame, as (start, end)."""
 
     frames: tuple[Frame, ...]
-    damaged: int
+    stretches: tuple[tuple[int, int], ...]
     end: int
+
+    @property
+    def damaged(self) -> int:
+        """How many such runs there are."""
+        return len(self.stretches)
 
 
 def encode_frame(kind: Kind, frame_id: bytes, payload: bytes) -> bytes:
     """The bytes of one frame, header and payload."""
-    header = _HEADER.pack(MAGIC, len(payload), kind, frame_id, 0)
+    header = _HEADER.pack(MAGIC, len(payload), kind, _RESERVED, frame_id, 0)
     crc = google_crc32c.extend(google_crc32c.value(header[_CRC_START:_CRC_END]), payload)
     return b"".join((header[:_CRC_END], crc.to_bytes(4, "little"), payload))
 
@@ -80,8 +93,30 @@ def pending(spool: Path) -> list[Segment]:
     return [Segment(path) for path in sorted(spool.glob(f"*{SUFFIX}"))]
 
 
+@contextmanager
+def taking(spool: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the right to take frames out of a spool folder: an flock on the folder itself, one holder at a time.
+
+    True when it is held; False when another holds it and ``wait`` is False, and where there is no such folder.
+    """
+    try:
+        fd = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)  # which gives the lock back
+
+
 class Segment:
-    """One segment, read by whoever drains the spool: one process at a time, which the store's lock sees to."""
+    """One segment. ``acknowledge`` and ``remove`` are for whoever holds ``taking`` of its folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,13 +137,13 @@ class Segment:
         except FileNotFoundError:
             return 0
 
-    def read(self, max_bytes: int = READ_BYTES) -> Batch:
-        """The next frames behind the acknowledged ones: whole frames, about ``max_bytes`` of them, at least one if any.
+    def read(self, max_bytes: int = READ_BYTES, *, start: int | None = None) -> Batch:
+        """The next frames from ``start`` on, or behind the acknowledged ones: about ``max_bytes``, at least one if any.
 
         An incomplete frame at the end is left for later while its writer lives, and is damage when it does not.
         """
-        final = self._writer_gone()  # asked before reading: what is read afterwards is all there will ever be
-        start = self.acknowledged
+        final = self.sealed()  # asked before reading: what is read afterwards is all there will ever be
+        start = self.acknowledged if start is None else start
         with self.path.open("rb") as file:
             file.seek(start)
             data = file.read(max_bytes)
@@ -118,17 +153,29 @@ class Segment:
                 batch = _parse(data + file.read(), start, final)
         return batch
 
+    def batches(self, start: int | None = None) -> Iterator[Batch]:
+        """All there is from ``start`` on, or behind the acknowledged frames, without acknowledging any of it."""
+        position = self.acknowledged if start is None else start
+        while (batch := self.read(start=position)).end > position:
+            yield batch
+            position = batch.end
+
     def acknowledge(self, end: int) -> None:
         """Everything up to ``end`` has been taken over by the next hop. Removes the segment once its writer is done."""
-        if self._writer_gone() and end >= self.path.stat().st_size:
-            self.path.unlink(missing_ok=True)
-            self._mark.unlink(missing_ok=True)
+        if self.sealed() and end >= self.path.stat().st_size:
+            self.remove()
         elif end > self.acknowledged:
             fresh = self._mark.with_suffix(".ack-new")
             fresh.write_text(str(end), encoding="ascii")
             os.replace(fresh, self._mark)
 
-    def _writer_gone(self) -> bool:
+    def remove(self) -> None:
+        """Delete it, acknowledged or not."""
+        self.path.unlink(missing_ok=True)
+        self._mark.unlink(missing_ok=True)
+
+    def sealed(self) -> bool:
+        """Whether its writer is done with it, or dead."""
         with self.path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,7 +186,7 @@ class Segment:
 
 def _parse(data: bytes, start: int, final: bool) -> Batch:
     frames: list[Frame] = []
-    damaged = 0
+    stretches: list[tuple[int, int]] = []
     position = 0
     while position < len(data):
         frame = _frame_at(data, position, start)
@@ -150,21 +197,22 @@ def _parse(data: bytes, start: int, final: bool) -> Batch:
         following = _next_valid(data, position + 1, start)
         if following is None and not final:
             break  # the rest may be a frame that is still being written, or cut off by the read
-        damaged += 1
-        position = len(data) if following is None else following
-    return Batch(tuple(frames), damaged, start + position)
+        resumed = len(data) if following is None else following
+        stretches.append((start + position, start + resumed))
+        position = resumed
+    return Batch(tuple(frames), tuple(stretches), start + position)
 
 
 def _frame_at(data: bytes, position: int, start: int) -> Frame | None:
     body = position + _HEADER.size
     if body > len(data) or data[position : position + 4] != MAGIC:
         return None
-    _, length, kind, _, crc = _HEADER.unpack_from(data, position)
-    if body + length > len(data):
+    _, length, kind, reserved, _, crc = _HEADER.unpack_from(data, position)
+    if body + length > len(data) or kind not in _KINDS or reserved != _RESERVED:
         return None
     payload = data[body : body + length]
     header_crc = google_crc32c.value(data[position + _CRC_START : position + _CRC_END])
-    if google_crc32c.extend(header_crc, payload) != crc or kind not in Kind.__members__.values():
+    if google_crc32c.extend(header_crc, payload) != crc:
         return None
     return Frame(Kind(kind), payload, start + body + length)
 

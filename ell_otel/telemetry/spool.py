@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ell_otel.errors import ExportError
+from ell_otel.telemetry.budget import UNLIMITED, Budget
 from ell_otel.telemetry.segments import SUFFIX, Kind, encode_frame
 
 FSYNC_INTERVAL_S: Final = 0.2
@@ -23,7 +24,8 @@ class SegmentWriter:
 
     A forked child begins a segment of its own. After a failed write or fsync the segment is closed and never used
     again; the failed append raises ``ExportError`` and the next one tries a new segment. When the folder was deleted
-    under it, a new one is begun and ``on_vanished`` called: what the old one held is gone with it.
+    under it, a new one is begun and ``on_vanished`` called: what the old one held is gone with it. What happens when
+    the folder is full is up to ``budget``.
     """
 
     def __init__(
@@ -32,11 +34,13 @@ class SegmentWriter:
         *,
         segment_bytes: int,
         durability: str = "group",
+        budget: Budget = UNLIMITED,
         on_vanished: Callable[[], None] = lambda: None,
     ) -> None:
         self.spool = spool
         self._on_vanished = on_vanished
-        self._segment_bytes = segment_bytes
+        self._budget = budget
+        self._segment_bytes = budget.segment_bytes(segment_bytes)
         self._strict = durability == "strict"
         self._reset()
         _writers.add(self)
@@ -55,11 +59,14 @@ class SegmentWriter:
     def append(self, kind: Kind, payload: bytes) -> None:
         """Accept one record. Raises ``ExportError`` with the reason when it could not be written; then nothing was."""
         with self._lock:
-            self._check_still_ours()
-            if self._fd < 0 or self._size >= self._segment_bytes:
-                self._begin()
             self._count += 1
             frame = encode_frame(kind, self._prefix + self._count.to_bytes(8, "little"), payload)
+            self._check_still_ours()
+            if not self._budget.grants(len(frame)):
+                self.close()  # ours may be what fills the folder: closed, it can be taken over and removed
+                self._budget.make_room(self.spool, len(frame))
+            if self._fd < 0 or self._size >= self._segment_bytes:
+                self._begin()
             self._write(frame)
             self._size += len(frame)
             if self._strict:
