@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
+from ell_otel.closure.dependencies import index_of
+from ell_otel.closure.source import cell_history, interactive_cells
+from ell_otel.closure.spaces import Space
 from ell_otel.closure.wrappers import unwrapped
 
 
@@ -15,19 +18,26 @@ class Observed:
     """The functions and classes found under the names a closure rests on.
 
     Functions are remembered by their code objects, classes weakly, so nothing of the user's is kept alive; values that
-    are neither are not looked at. A namespace is held through its module, or through a function that lives in it.
+    are neither are not looked at, but for the cells of a notebook, whose text tells what they bind. A namespace is held
+    through its module, or through a function that lives in it.
     """
 
-    __slots__ = ("_plain", "_wrapped")
+    __slots__ = ("_cells", "_plain", "_wrapped")
 
     def __init__(self) -> None:
         self._plain: tuple[tuple[Any, tuple[tuple[str, Any], ...]], ...] = ()
         self._wrapped: tuple[tuple[Any, str, Any], ...] = ()
+        self._cells: tuple[_Cells, ...] = ()
 
     @classmethod
-    def of(cls, found: Iterable[tuple[Mapping[str, Any], str, Any]]) -> Observed:
-        """From (namespace, name, function or class) triples."""
+    def of(cls, found: Iterable[tuple[Mapping[str, Any], str, Any]], spaces: Iterable[Space]) -> Observed:
+        """From (namespace, name, function or class) triples, and the namespaces the closure has statements of."""
         observed = cls()
+        observed._cells = tuple(
+            _Cells(space.namespace, frozenset(space.slots))
+            for space in spaces
+            if space.namespace is not None and cell_history(space.namespace) is not None
+        )
         plain: dict[int, tuple[Any, list[tuple[str, Any]]]] = {}
         wrapped = []
         for namespace, name, value in found:
@@ -53,6 +63,32 @@ class Observed:
                     return False
         except (KeyError, AttributeError):
             return False
+        return not self._cells or all(cells.unchanged() for cells in self._cells)
+
+
+class _Cells:
+    """The cells run so far in a notebook or prompt. Later ones matter when they bind or change a name of the closure.
+
+    Cells are looked at when there are more of them than before, so a call costs the comparison of two numbers.
+    """
+
+    __slots__ = ("_history", "_length", "_names", "_namespace", "_units")
+
+    def __init__(self, namespace: Mapping[str, Any], names: frozenset[str]) -> None:
+        self._namespace = namespace  # of `__main__`, which outlives every closure
+        self._names = names
+        self._history = cell_history(namespace) or ()
+        self._length = len(self._history)
+        self._units = len(interactive_cells(namespace))
+
+    def unchanged(self) -> bool:
+        if len(self._history) == self._length:
+            return True
+        units = interactive_cells(self._namespace)
+        indexes = [index_of(unit, True) for unit in units[self._units :]]
+        if len(units) < self._units or any(self._names & (index.binders.keys() | index.changers) for index in indexes):
+            return False
+        self._length, self._units = len(self._history), len(units)
         return True
 
 

@@ -58,7 +58,10 @@ class Closure:
     _observed: Observed = field(default_factory=Observed, repr=False, compare=False)
 
     def is_current(self) -> bool:
-        """Whether every function and class it rests on is still the one bound where it was found. About a µs."""
+        """Whether every function and class it rests on is still the one bound where it was found. About a µs.
+
+        In a notebook or prompt also whether no cell run since binds or changes a name it rests on.
+        """
         return self._observed.unchanged()
 
     @functools.cached_property
@@ -113,7 +116,7 @@ def _without_uses(target: Any, names: Mapping[str, Any] | None) -> tuple[Resolut
         line=line,
         parts=assembled.parts,
         imported=assembled.imported,
-        _observed=Observed.of(resolution.observed.values()),
+        _observed=Observed.of(resolution.observed.values(), resolution.order),
     )
     return resolution, closure
 
@@ -177,7 +180,7 @@ def _kept_for(resolution: Resolution, slot: Slot, subject: Any) -> Kept | None:
     code = getattr(subject, "__code__", None)
     if code is not None:
         own = index.statement_at(index.statements[position].unit.filename, code.co_firstlineno)
-        position = position if own is None else own
+        position = position if own is None or final.space.has_cells else own
     return resolution.keep_whole(final.space, position)
 
 

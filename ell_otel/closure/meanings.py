@@ -188,8 +188,7 @@ class Meanings:
         if isinstance(live, type):
             return live.__qualname__ != name
         code = unwrapped(live).__code__
-        known = {unit.filename for unit in space.index.units}
-        elsewhere = code.co_filename not in known and not any(f.startswith("<cell ") for f in known)
+        elsewhere = code.co_filename not in {unit.filename for unit in space.index.units} and not space.has_cells
         return bool(code.co_qualname != name or elsewhere)
 
 

@@ -52,6 +52,8 @@ class NestedFunctions:
             return self._resolution.external(function.__module__, root, root) if known else None
         code = function.__code__
         unit = unit_of_code(code, function.__globals__)
+        if unit is None and root in space.index.binders and not rest and space.has_cells:
+            return self._resolution.slot(space, root)  # a magic compiled the cell under a name of its own
         if unit is None:
             return self.without_source(space, function.__qualname__, function)
         position = self.position_of(space, unit, code)

@@ -8,10 +8,12 @@ and `unit_of_code` give the unit of a module's file or of a code object, or None
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import io
 import linecache
 import os
+import re
 import site
 import sys
 import sysconfig
@@ -19,7 +21,7 @@ import tokenize
 import warnings
 import zipimport
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
@@ -28,6 +30,8 @@ from typing import Any
 OWN_PACKAGE = __name__.partition(".")[0]
 _SITE_NAMES = ("site-packages", "dist-packages")
 _MAX_CACHED = 4096
+_RUNS_THE_CELL = re.compile(r"%%(?:time|capture|prun|debug)\b")  # cell magics that execute the rest in the notebook
+_COMMAND_OPTION = re.compile(r"-[bBdEiIOPqRsSuvx]*c")
 
 
 class Unit:
@@ -110,10 +114,24 @@ def unit_of_text_name(name: str, namespace: Mapping[str, Any]) -> Unit | None:
     lines = linecache.getlines(name, loader)
     if lines:
         return parse(name, "".join(lines))
-    if name == "<string>" and "-c" in sys.orig_argv and namespace.get("__name__") == "__main__":
-        position = sys.orig_argv.index("-c") + 1
-        return parse(name, sys.orig_argv[position]) if position < len(sys.orig_argv) else None
+    if name == "<string>" and namespace.get("__name__") == "__main__":
+        command = _command_line_program()
+        return parse(name, command) if command is not None else None
     return _unit_in_archive(name)
+
+
+def _command_line_program() -> str | None:
+    """The text given as `python -c TEXT`, which may stand with other options in one word (`-Bc`, `-cprint(1)`)."""
+    words = iter(sys.orig_argv[1:])
+    for word in words:
+        option = _COMMAND_OPTION.match(word)
+        if option:
+            return word[option.end() :] or next(words, None)
+        if not word.startswith("-") or word in ("-", "-m"):
+            return None
+        if word in ("-W", "-X", "--check-hash-based-pycs"):
+            next(words, None)
+    return None
 
 
 def parse(name: str, text: str) -> Unit | None:
@@ -155,11 +173,20 @@ def interactive_cells(namespace: Mapping[str, Any]) -> list[Unit]:
         code = getattr(value, "__code__", None)
         if isinstance(code, CodeType) and value.__globals__ is namespace:
             names.append(code.co_filename)
-    if namespace.get("__name__") == "__main__" and "-c" in sys.orig_argv:
+    if namespace.get("__name__") == "__main__":
         names.append("<string>")
     names = sorted(dict.fromkeys(names), key=_cell_number)
-    units = [unit_of_text_name(name, namespace) for name in names if name != "<string>" or "-c" in sys.orig_argv]
+    units = [unit_of_text_name(name, namespace) for name in names]
     return [unit for unit in units if unit is not None]
+
+
+def cell_history(namespace: Mapping[str, Any]) -> Sized | None:
+    """What grows with each cell run in a notebook or prompt; None for the namespace of anything else."""
+    history = namespace.get("_ih") or namespace.get("In")
+    if isinstance(history, list):
+        return history
+    prompt = namespace.get("__name__") == "__main__" and "__file__" not in namespace and hasattr(sys, "ps1")
+    return linecache.cache if prompt else None
 
 
 def _cell_number(name: str) -> int:
@@ -169,9 +196,16 @@ def _cell_number(name: str) -> int:
 
 
 def without_magics(text: str) -> str:
-    """A notebook cell with its `%magic`, `!shell` and `help?` lines turned into comments."""
+    """A notebook cell with its `%magic`, `!shell` and `help?` lines turned into comments.
+
+    IPython keeps a cell under a cell magic as the call it makes of it: then the cell is an argument of that call.
+    """
+    if text.startswith("get_ipython().run_cell_magic("):
+        with contextlib.suppress(SyntaxError, ValueError):
+            magic, options, cell = ast.literal_eval(text.removeprefix("get_ipython().run_cell_magic"))
+            return without_magics(f"%%{magic} {options}\n{cell}")
     lines = text.split("\n")
-    if lines and lines[0].startswith("%%"):
+    if lines and lines[0].startswith("%%") and not _RUNS_THE_CELL.match(lines[0]):
         return "# " + "\n# ".join(lines)
     return "\n".join(
         f"# {line}" if line.lstrip().startswith(("%", "!", "?")) or line.rstrip().endswith("?") else line

@@ -115,6 +115,11 @@ class Space:
         """The prefix of names that had to be told apart."""
         return re.sub(r"\W", "_", self.name).strip("_") or "module"
 
+    @property
+    def has_cells(self) -> bool:
+        """Whether it is a notebook's, whose texts are the cells as they were typed."""
+        return any(unit.filename.startswith("<cell ") for unit in self.index.units)
+
     def live(self, name: str) -> Any:
         """The object bound to the name now, or MISSING."""
         return MISSING if self.namespace is None else self.namespace.get(name, MISSING)
@@ -195,14 +200,21 @@ def declared_global(space: Space, name: str) -> bool:
 
 
 def program_module(name: str, namespace: Mapping[str, Any]) -> str:
-    """A module's name as programs carry it: `__main__` is named after its spec or its script, where it has one."""
-    if name != "__main__":
+    """A module's name as programs carry it: `__main__` is named after its spec or its script, where it has one.
+
+    So are a script in a process that `multiprocessing` spawned and what `runpy` was given.
+    """
+    if name not in ("__main__", "__mp_main__", "<run_path>"):
         return name
     spec = namespace.get("__spec__")
-    if spec is not None and getattr(spec, "name", None):
+    if spec is not None and getattr(spec, "name", "__main__") != "__main__":
         return str(spec.name).removesuffix(".__main__")
     file = namespace.get("__file__")
-    return os.path.splitext(os.path.basename(file))[0] if isinstance(file, str) and file[:1] != "<" else name
+    if not isinstance(file, str) or file[:1] == "<":
+        return name
+    directory, base = os.path.split(file)
+    module = os.path.splitext(base)[0]
+    return os.path.basename(os.path.abspath(directory)) if module == "__main__" else module
 
 
 def _spec_without_import(name: str) -> importlib.machinery.ModuleSpec | None:

@@ -149,7 +149,7 @@ def test_of_notebook_cells_the_one_run_last_counts() -> None:
 
 
 def test_magics_of_a_notebook_are_no_part_of_the_program() -> None:
-    book = notebook("%matplotlib inline\n!ls\nK = 1", "def ask(): return K", "%%time\nboom(")
+    book = notebook("%matplotlib inline\n!ls\nK = 1", "def ask(): return K", "%%html\nboom(")
     assert alone(capture(book.ask)).ask() == 1
 
 
