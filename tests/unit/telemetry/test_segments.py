@@ -206,3 +206,30 @@ def test_a_damaged_mark_means_frames_come_again_not_that_they_are_skipped(tmp_pa
     (segment,) = pending(tmp_path)
     segment.path.with_suffix(".ack").write_text("garbage")
     assert [frame.payload for frame in Segment(segment.path).read().frames] == [b"one"]
+
+
+@given(
+    order=st.lists(st.one_of(st.integers(0, 5), st.just(None)), max_size=12),
+    copies=st.integers(1, 2),
+)
+def test_duplicated_reordered_and_zeroed_segments_give_every_frame_that_is_whole(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int | None], copies: int
+) -> None:
+    payloads = [b"payload %d" % number for number in range(6)]
+    frames = [encode_frame(Kind.TRACES, bytes(16), payload) for payload in payloads]
+    pieces = [bytes(len(frames[0])) if number is None else frames[number] for number in order]
+    spool = tmp_path_factory.mktemp("spool")
+    for copy in range(copies):
+        (spool / f"{copy}.seg").write_bytes(b"".join(pieces))
+    survivors, damaged = drain(spool)
+    assert survivors == [payloads[number] for number in order if number is not None] * copies
+    zeroed = "".join("0" if number is None else "1" for number in order).split("1")
+    assert damaged == copies * sum(1 for run in zeroed if run)
+
+
+def test_a_frame_of_another_format_byte_order_or_kind_is_damage_and_not_misread(tmp_path: Path) -> None:
+    frame = encode_frame(Kind.TRACES, bytes(16), b"payload")
+    later_format = frame[:3] + b"\x02" + frame[4:]
+    other_order = frame[:4] + frame[4:8][::-1] + frame[8:]
+    (tmp_path / "1.seg").write_bytes(later_format + frame + other_order + frame)
+    assert drain(tmp_path) == ([b"payload"] * 2, 2)
