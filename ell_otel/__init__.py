@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ell_otel.closure import Closure as Closure
     from ell_otel.closure import capture as capture
     from ell_otel.errors import EllOtelError as EllOtelError
+    from ell_otel.instrumentation.automatic import instrument as instrument
+    from ell_otel.instrumentation.automatic import uninstrument as uninstrument
+    from ell_otel.instrumentation.callsite import see_through as see_through
     from ell_otel.instrumentation.conversation import Message as Message
     from ell_otel.instrumentation.conversation import assistant as assistant
     from ell_otel.instrumentation.conversation import system as system
@@ -41,6 +44,9 @@ _HOMES: Final = {
     "Closure": "closure",
     "capture": "closure",
     "EllOtelError": "errors",
+    "instrument": "instrumentation.automatic",
+    "uninstrument": "instrumentation.automatic",
+    "see_through": "instrumentation.callsite",
     "Message": "instrumentation.conversation",
     "assistant": "instrumentation.conversation",
     "system": "instrumentation.conversation",

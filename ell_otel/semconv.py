@@ -40,6 +40,8 @@ GEN_AI_EVALUATION_SCORE_VALUE: Final = "gen_ai.evaluation.score.value"
 GEN_AI_EVALUATION_SCORE_LABEL: Final = "gen_ai.evaluation.score.label"
 GEN_AI_EVALUATION_EXPLANATION: Final = "gen_ai.evaluation.explanation"
 
+OPENINFERENCE_KIND: Final = "openinference.span.kind"
+
 OPERATION_INVOKE_WORKFLOW: Final = "invoke_workflow"
 OPERATION_EXECUTE_TOOL: Final = "execute_tool"
 
@@ -50,6 +52,7 @@ ELL_INVOCATION_ID: Final = "ell.invocation.id"
 ELL_INVOCATION_ARGUMENTS: Final = "ell.invocation.arguments"
 ELL_INVOCATION_RESULT: Final = "ell.invocation.result"
 ELL_INVOCATION_ABANDONED: Final = "ell.invocation.abandoned"
+ELL_DUPLICATE: Final = "ell.duplicate"  # "true": another span describes the same model call
 ELL_LINK: Final = "ell.link"
 LINK_CONSUMES: Final = "consumes"
 

@@ -37,6 +37,7 @@ _CO_OPTIMIZED: Final = 0x1  # set for functions, not for the code of a class bod
 _HEAP_TYPE: Final = 1 << 9  # set for classes made by a class statement
 _CODE: Final = (FunctionType, MethodType, BuiltinFunctionType, ModuleType, type, functools.partial, Enum)
 _DATA: Final = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset, BaseException)
+_LOOPS: Final = frozenset({"asyncio.base_events", "asyncio.events", "asyncio.runners", "trio._core._run", "uvloop"})
 
 R = TypeVar("R")
 
@@ -50,6 +51,16 @@ class CallSite:
     stamp: dict[str, str]
 
 
+class _Kind(Enum):
+    OWN = "the user's"
+    INSTALLED = "installed"
+    LOOP = "an event loop's"
+
+
+NOBODY: Final = CallSite("", "", {})
+"""Where nothing of the user's is on the stack, or a decorated program runs, whose own stamp counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What is remembered of a function: its closure, and the objects by whose identity it is known, kept alive."""
@@ -60,7 +71,7 @@ class _Known:
 
 
 _known: dict[tuple[int, ...], _Known] = {}
-_own_files: dict[tuple[str, str], bool] = {}
+_kinds: dict[tuple[str, str], _Kind] = {}
 _passed_codes: dict[int, CodeType] = {}
 _passed_names: set[str] = set()
 
@@ -119,7 +130,10 @@ def _program_frame(frame: FrameType | None) -> FrameType | None:
     """The innermost frame of the user's own; of those to be looked through, the innermost if there is no other."""
     passed: FrameType | None = None
     while frame is not None:
-        if _is_own(frame):
+        kind = _kind(frame)
+        if kind is _Kind.LOOP:  # beyond it is who runs the event loop, not who made what runs in it
+            break
+        if kind is _Kind.OWN and _is_function(frame.f_code):
             if not (_passed_codes or _passed_names) or not _is_passed(frame):
                 return frame
             passed = passed or frame
@@ -127,30 +141,33 @@ def _program_frame(frame: FrameType | None) -> FrameType | None:
     return passed
 
 
-def _is_own(frame: FrameType) -> bool:
-    """Whether a function or the top of a module of the user's runs in this frame."""
-    code = frame.f_code
+def _is_function(code: CodeType) -> bool:
+    """Whether code is that of a function or of a module: not of a comprehension or a class, inside of one of them."""
     name = code.co_name
-    if name[0] == "<" and name not in {"<module>", "<lambda>"}:  # a comprehension: its function is further out
-        return False
-    if not code.co_flags & _CO_OPTIMIZED and name != "<module>":  # a class body
-        return False
-    namespace = frame.f_globals
-    key = (code.co_filename, str(namespace.get("__name__", "")))
-    own = _own_files.get(key)
-    if own is None:
-        if len(_own_files) >= MAX_KNOWN:
-            _own_files.clear()
-        own = _own_files[key] = _is_own_file(code.co_filename, namespace)
-    return own
+    if name[0] == "<":
+        return name in {"<module>", "<lambda>"}
+    return bool(code.co_flags & _CO_OPTIMIZED)
 
 
-def _is_own_file(filename: str, namespace: dict[str, Any]) -> bool:
+def _kind(frame: FrameType) -> _Kind:
+    """What the code in a frame belongs to, known by its file once that was seen."""
+    key = (frame.f_code.co_filename, str(frame.f_globals.get("__name__", "")))
+    kind = _kinds.get(key)
+    if kind is None:
+        if len(_kinds) >= MAX_KNOWN:
+            _kinds.clear()
+        kind = _kinds[key] = _kind_of_file(*key, frame.f_globals)
+    return kind
+
+
+def _kind_of_file(filename: str, module: str, namespace: dict[str, Any]) -> _Kind:
+    if module in _LOOPS:
+        return _Kind.LOOP
     if filename.startswith("<frozen ") or os.path.dirname(filename) == sysconfig.get_path("scripts"):
-        return False
+        return _Kind.INSTALLED
     written = filename if filename[:1] != "<" else namespace.get("__file__")
-    name = str(namespace.get("__name__", ""))
-    return not is_installed(name, namespace, written if isinstance(written, str) else None, [])
+    installed = is_installed(module, namespace, written if isinstance(written, str) else None, [])
+    return _Kind.INSTALLED if installed else _Kind.OWN
 
 
 def _is_passed(frame: FrameType) -> bool:

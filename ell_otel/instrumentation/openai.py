@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import importlib.util
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry import trace
 from opentelemetry.metrics import NoOpMeterProvider
 
 from ell_otel import config
-from ell_otel.errors import ConfigError, InstrumentationError
+from ell_otel.errors import InstrumentationError
+from ell_otel.instrumentation import patch
 from ell_otel.instrumentation.conversation import Message, Tool, ToolCall
 from ell_otel.telemetry import current
 from ell_otel.telemetry.guard import guarded, tell
@@ -33,19 +31,11 @@ INSTALL: Final = "pip install 'ell-otel[openai]'"
 # -- spans ------------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
 def prepare() -> None:
     """See to it that ``openai`` is instrumented as soon as it is imported. Costs nothing until then. Never raises."""
     with guarded("preparing to instrument openai"):
-        if config.resolve().disabled:
-            return
-        if importlib.util.find_spec("wrapt") is None:
-            if importlib.util.find_spec("openai") is not None:
-                tell("openai", f"openai is installed, its instrumentation is not: no model spans. {INSTALL}")
-            return
-        import wrapt
-
-        wrapt.register_post_import_hook(_instrument, "openai")
+        if not config.resolve().disabled:
+            patch.on_import("openai", _instrument)
 
 
 def _instrument(_: object) -> None:
@@ -62,36 +52,8 @@ def _instrument(_: object) -> None:
         switch = "SPAN_ONLY" if config.resolve().record_content else "NO_CONTENT"
         config.set_for_libraries(config.CONTENT_SWITCH, switch)
         # Metrics cost as much as the span; ours are computed from spans.
-        instrumentor.instrument(tracer_provider=_PipelineTracerProvider(), meter_provider=NoOpMeterProvider())
-
-
-class _PipelineTracerProvider(trace.TracerProvider):
-    """Gives tracers that always use the pipeline in force, made at the first span and perhaps exchanged later."""
-
-    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
-        return _PipelineTracer(args, kwargs)
-
-
-class _PipelineTracer(trace.Tracer):
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._args = args
-        self._kwargs = kwargs
-
-    def _tracer(self) -> trace.Tracer:
-        try:
-            pipeline = current.pipeline()
-        except ConfigError as error:
-            tell("preparing telemetry", str(error))
-            return trace.NoOpTracer()
-        if pipeline.settings.disabled:
-            return pipeline.tracer
-        return pipeline.tracer_provider.get_tracer(*self._args, **self._kwargs)
-
-    def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
-        return self._tracer().start_span(*args, **kwargs)
-
-    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
-        return self._tracer().start_as_current_span(*args, **kwargs)
+        instrumentor.instrument(tracer_provider=current.tracer_provider(), meter_provider=NoOpMeterProvider())
+        patch.afterwards(instrumentor.uninstrument)
 
 
 # -- clients ----------------------------------------------------------------------------------------------------------

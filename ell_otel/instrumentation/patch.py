@@ -23,6 +23,7 @@ _ABSENT: Final = object()
 _lock = threading.RLock()
 _hooks: dict[tuple[str, Hook], bool] = {}  # whether it is wanted; wrapt forgets none
 _undo: list[Callable[[], None]] = []
+_ours: list[Any] = []
 
 
 def on_import(package: str, hook: Hook) -> None:
@@ -74,7 +75,13 @@ def replace(owner: Any, name: str, value: Any) -> None:
             setattr(owner, name, original)
 
     setattr(owner, name, value)
+    _ours.append(value)
     afterwards(undo)
+
+
+def is_patched(owner: Any, name: str) -> bool:
+    """Whether ``owner.name`` is one of ours now."""
+    return any(value is vars(owner).get(name) for value in _ours)
 
 
 def afterwards(undo: Callable[[], None]) -> None:
@@ -86,7 +93,7 @@ def afterwards(undo: Callable[[], None]) -> None:
 def restore() -> None:
     """Take everything back, the latest first. Packages imported from now on are left alone."""
     with _lock:
-        undone, _undo[:] = _undo[::-1], []
+        undone, _undo[:], _ours[:] = _undo[::-1], [], []
         _hooks.update(dict.fromkeys(_hooks, False))
     for undo in undone:
         with guarded("taking a patch back"):

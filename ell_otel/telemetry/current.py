@@ -8,9 +8,12 @@ the child waiting for an import lock that nobody gives back.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
 
 from ell_otel.errors import ConfigError
+from ell_otel.telemetry.guard import tell
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -37,3 +40,46 @@ def configure(settings: Settings, tracer_provider: TracerProvider | None = None)
     if _broken:
         raise ConfigError(_broken)
     return providers.configure(settings, tracer_provider)
+
+
+def join() -> None:
+    """Join the application's tracer provider, if it has set one since the pipeline was made. Raises ``ConfigError``."""
+    if not _broken:
+        providers.join()
+
+
+def has_application_provider() -> bool:
+    """Whether spans of other libraries go somewhere without us."""
+    return not _broken and providers.application_provider() is not None
+
+
+def tracer_provider() -> trace.TracerProvider:
+    """Gives tracers that always use the pipeline in force, made at the first span and perhaps exchanged later."""
+    return _PipelineTracerProvider()
+
+
+class _PipelineTracerProvider(trace.TracerProvider):
+    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+        return _PipelineTracer(args, kwargs)
+
+
+class _PipelineTracer(trace.Tracer):
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._args = args
+        self._kwargs = kwargs
+
+    def _tracer(self) -> trace.Tracer:
+        try:
+            in_force = pipeline()
+        except ConfigError as error:
+            tell("preparing telemetry", str(error))
+            return trace.NoOpTracer()
+        if in_force.settings.disabled:
+            return in_force.tracer
+        return in_force.tracer_provider.get_tracer(*self._args, **self._kwargs)
+
+    def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
+        return self._tracer().start_span(*args, **kwargs)
+
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
+        return self._tracer().start_as_current_span(*args, **kwargs)

@@ -1,8 +1,8 @@
 """What happens to a span between its start and the exporter.
 
-At the start it is stamped with the invocation it runs in, whoever began it. At its end it passes a list of steps, each
-a function from attributes to attributes, and goes on to the next processor. The SDK freezes a span's attributes before
-it tells anyone that it has ended, so the steps work on a copy, which only our own export sees.
+At its start it is stamped (``stamping.py``). At its end it passes a list of steps, each a function from attributes to
+attributes, and goes on to the next processor. The SDK freezes a span's attributes before it tells anyone that it has
+ended, so the steps work on a copy, which only our own export sees.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import Status
 
 from ell_otel import redact, semconv
-from ell_otel.telemetry import invocation as invocations
 from ell_otel.telemetry.guard import guarded
 from ell_otel.telemetry.messages import clean
 
@@ -48,23 +46,7 @@ _RENDERED: Final = frozenset({semconv.ELL_INVOCATION_ARGUMENTS, semconv.ELL_INVO
 
 MAX_BESIDE: Final = 4096
 
-_OWN: Final = (semconv.GEN_AI_PREFIX, "ell.")
-
-
-class StampProcessor(SpanProcessor):
-    """Gives every span that starts inside an invocation that invocation's id, program and version."""
-
-    def __init__(self) -> None:
-        self._stopped = False
-
-    def shutdown(self) -> None:
-        self._stopped = True
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        with guarded("stamping a span"):
-            current = None if self._stopped else invocations.current(parent_context)
-            if current is not None:
-                span.set_attributes(current.stamp)
+_OWN: Final = (semconv.GEN_AI_PREFIX, "ell.", "openinference.")
 
 
 class Contents:

@@ -12,10 +12,10 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from opentelemetry import trace
-from opentelemetry._logs import Logger, NoOpLogger
+from opentelemetry._logs import Logger, NoOpLogger, get_logger_provider
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
@@ -30,18 +30,19 @@ from ell_otel.telemetry import emit
 from ell_otel.telemetry.budget import Budget
 from ell_otel.telemetry.exporter import Losses, SpoolLogExporter, SpoolSpanExporter, otlp_exporters
 from ell_otel.telemetry.guard import guarded, tell
+from ell_otel.telemetry.openinference import translate
 from ell_otel.telemetry.processors import (
     Contents,
     EmitNow,
     ExportNow,
     FinishProcessor,
-    StampProcessor,
     Step,
     drop_content,
     redact_content,
 )
 from ell_otel.telemetry.segments import SPOOL_NAME
 from ell_otel.telemetry.spool import SegmentWriter
+from ell_otel.telemetry.stamping import StampLogProcessor, StampProcessor
 
 BATCH_SPANS: Final = 64
 """Spans per OTLP request: with usual prompts far below the 4 MiB that gRPC servers take (the SDK's default is 512)."""
@@ -57,7 +58,8 @@ class Pipeline:
         self._losses = Losses(self._report_loss)
         self._owned: list[SpanProcessor] = []
         self._contents = Contents()
-        joined = tracer_provider or _application_provider()
+        joined = tracer_provider or application_provider()
+        self.owns_provider = joined is None
         # What an application's provider is given, its exporters send: contents only if they were asked for by name.
         self._beside = joined is not None and settings.content is not True
         shared = settings.record_content and not self._beside
@@ -68,12 +70,14 @@ class Pipeline:
             resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
         )
         self._add(StampProcessor())
+        if isinstance(events := get_logger_provider(), LoggerProvider):
+            events.add_log_record_processor(StampLogProcessor())
         self._connect(joined=joined is not None)
         self.tracer: Tracer = self.tracer_provider.get_tracer(semconv.SCOPE_NAME)
         self.logger: Logger = self._logger_provider.get_logger(semconv.SCOPE_NAME)
 
     def _connect(self, *, joined: bool) -> None:
-        steps: tuple[Step, ...] = (redact_content,) if self.settings.record_content else (drop_content,)
+        steps: tuple[Step, ...] = (translate, redact_content if self.settings.record_content else drop_content)
         if self.settings.local:
             self.directory = config.find_directory(self.settings)
             with guarded("preparing the .ell folder"):
@@ -142,6 +146,7 @@ class DisabledPipeline(Pipeline):
         self.settings = settings
         self.directory = None
         self.announced = {}
+        self.owns_provider = False
         self.tracer = trace.NoOpTracer()
         self.logger = NoOpLogger(semconv.SCOPE_NAME)
 
@@ -213,9 +218,18 @@ def reset() -> None:
         ending.shutdown()
 
 
-def _application_provider() -> TracerProvider | None:
+def application_provider() -> TracerProvider | None:
+    """The tracer provider that the application has set, where processors can be added to it."""
     provider = trace.get_tracer_provider()
-    return provider if isinstance(provider, TracerProvider) else None
+    joinable = isinstance(provider, TracerProvider) or hasattr(provider, "add_span_processor")  # such as logfire's own
+    return cast("TracerProvider", provider) if joinable else None
+
+
+def join() -> None:
+    """Join the application's provider if it has one by now, and the pipeline in force has not."""
+    in_force, provider = _current, application_provider()
+    if provider is not None and (in_force is None or in_force.owns_provider):
+        configure(in_force.settings if in_force is not None else config.resolve(), provider)
 
 
 def _resource(settings: config.Settings) -> Resource:

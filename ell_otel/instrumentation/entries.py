@@ -1,0 +1,97 @@
+"""The functions by which applications ask a model, in libraries whose spans are made by others.
+
+Each is wrapped so that what it reports is the caller's, also when the work is done later, in a task or a thread. Only
+the caller is noted here: the spans come from the library itself or from whoever instruments it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from types import ModuleType
+from typing import Any, Final
+
+from ell_otel.instrumentation import callsite, patch
+from ell_otel.telemetry import current
+from ell_otel.telemetry import invocation as invocations
+
+_Methods = dict[str, dict[str, tuple[str, ...]]]  # names of methods by class, by module
+
+
+def _of(*classes: str, methods: tuple[str, ...] = ("create",)) -> dict[str, tuple[str, ...]]:
+    return dict.fromkeys(classes, methods)
+
+
+_METHODS: Final[_Methods] = {
+    "anthropic.resources.messages": _of("Messages", "AsyncMessages", methods=("create", "parse", "stream")),
+    "anthropic.resources.beta.messages": _of("Messages", "AsyncMessages", methods=("create", "parse", "stream")),
+    "openai.resources.audio.speech": _of("Speech", "AsyncSpeech"),
+    "openai.resources.audio.transcriptions": _of("Transcriptions", "AsyncTranscriptions"),
+    "openai.resources.batches": _of("Batches", "AsyncBatches"),
+    "openai.resources.completions": _of("Completions", "AsyncCompletions"),
+    "openai.resources.images": _of("Images", "AsyncImages", methods=("generate", "edit")),
+}
+"""None is patched before its module is imported."""
+
+_INSTRUMENTED: Final[_Methods] = {
+    "openai.resources.chat.completions": _of("Completions", "AsyncCompletions", methods=("create", "parse")),
+    "openai.resources.responses.responses": _of("Responses", "AsyncResponses", methods=("create", "parse", "stream")),
+    "openai.resources.embeddings": _of("Embeddings", "AsyncEmbeddings"),
+}
+"""Those that the instrumentation of ``openai`` has patched already: our wrapper must be outside of its."""
+
+_LITELLM: Final = (
+    *("completion", "acompletion", "embedding", "aembedding", "text_completion", "atext_completion"),
+    *("responses", "aresponses", "image_generation", "aimage_generation"),
+)
+
+
+def prepare() -> None:
+    """See to it that each of these is attended to when it is imported. After the instrumentation of ``openai``."""
+    for path in _METHODS:
+        patch.on_import(path, _methods)
+    patch.on_import("openai", _instrumented)
+    patch.on_import("litellm", _litellm)
+    patch.on_import("anthropic._base_client", _anthropic_client)
+
+
+def scoped(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call ``wrapped`` as one model call of whoever calls it."""
+    if invocations.scope() is not None:
+        return wrapped(*args, **kwargs)
+    site = callsite.calling(depth=2) or callsite.NOBODY
+    result = callsite.under(site, wrapped, args, kwargs)
+    return callsite.under_async(site, result) if inspect.iscoroutine(result) else result
+
+
+def _methods(module: ModuleType) -> None:
+    _wrap(module, _METHODS[module.__name__])
+
+
+def _instrumented(_: ModuleType) -> None:
+    for path, classes in _INSTRUMENTED.items():
+        _wrap(importlib.import_module(path), classes)
+
+
+def _litellm(module: ModuleType) -> None:
+    for name in _LITELLM:
+        patch.wrap(module, name, scoped)
+
+
+def _wrap(module: ModuleType, classes: dict[str, tuple[str, ...]]) -> None:
+    for name, methods in classes.items():
+        owner = getattr(module, name, None)
+        for method in methods if owner is not None else ():
+            patch.wrap(owner, method, scoped)
+
+
+def _anthropic_client(module: ModuleType) -> None:
+    patch.wrap(module, "get_tracer", _traced)
+
+
+def _traced(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A client's tracer: ours where neither the client nor the application has one."""
+    options = args[0] if args else None
+    if isinstance(options, dict) and options.get("tracer_provider") is None and not current.has_application_provider():
+        return wrapped({**options, "tracer_provider": current.tracer_provider()}, *args[1:], **kwargs)
+    return wrapped(*args, **kwargs)

@@ -1,0 +1,143 @@
+"""Every span and event of a model call says which program made it, whichever library reports the call.
+
+The stamp is that of the invocation it runs in; else that of the model call's scope; else, for a span that is about a
+model, that of the function found on the stack, by whoever knows how to look (``use_finder``). The SDK evicts a span's
+oldest attributes when there are too many, so what was stamped at the start is set again right before the end.
+
+Two instrumentations may describe one model call. The first to begin counts; a span of the other is marked as a
+duplicate, and is neither an invocation nor an inference at rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+
+from ell_otel import semconv
+from ell_otel.telemetry import invocation as invocations
+from ell_otel.telemetry.guard import guarded
+
+Stamp = Mapping[str, str]
+"""The attributes that name a program and its version, and the invocation where there is one."""
+
+_NOT_INFERENCES: Final = frozenset(
+    {semconv.OPERATION_INVOKE_WORKFLOW, semconv.OPERATION_EXECUTE_TOOL, "invoke_agent", "create_agent", "retrieval"}
+)
+_INFERENCE_KINDS: Final = frozenset({"LLM", "EMBEDDING"})
+_MEMO: Final = "_ell_memo"  # a span's attribute that holds its stamp, and whether it is known to be a duplicate
+
+_find: Callable[[], Stamp | None] | None = None
+
+
+def use_finder(find: Callable[[], Stamp | None] | None) -> None:
+    """Ask ``find`` for the stamp of a model's span that starts in no invocation and no scope."""
+    global _find
+    _find = find
+
+
+class StampProcessor(SpanProcessor):
+    """Stamps spans as they start and once more as they end, and marks duplicates."""
+
+    def __init__(self) -> None:
+        self._stopped = False
+
+    def shutdown(self) -> None:
+        self._stopped = True
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        if self._stopped:
+            return
+        with guarded("stamping a span"):
+            current = invocations.current(parent_context)
+            scope = invocations.scope(parent_context)
+            about_model = is_about_model(span.attributes or {})
+            stamp: Stamp | None = current.stamp if current is not None else scope.stamp if scope is not None else None
+            if stamp is None and about_model and _find is not None:
+                stamp = _find()
+            if stamp and (current is not None or about_model):
+                span.set_attributes(stamp)
+            memo = _Memo(stamp or {}, scope)
+            vars(span)[_MEMO] = memo
+            parent = trace.get_current_span(parent_context)
+            memo.inside_inference = isinstance(parent, ReadableSpan) and is_inference(parent.attributes or {})
+            _mark_duplicate(span, memo)
+
+    def _on_ending(self, span: Span) -> None:
+        """Right before the end, when the attributes can still be set and all others have been."""
+        memo = vars(span).get(_MEMO)
+        if memo is None or self._stopped:
+            return
+        with guarded("stamping a span again"):
+            attributes = span.attributes or {}
+            if memo.stamp and semconv.ELL_PROGRAM_VERSION not in attributes and is_about_model(attributes):
+                span.set_attributes(memo.stamp)
+            if semconv.ELL_DUPLICATE not in attributes:
+                _mark_duplicate(span, memo)
+
+
+class StampLogProcessor(LogRecordProcessor):
+    """Stamps the GenAI events of an application's own logger provider."""
+
+    def __init__(self) -> None:
+        self._stopped = False
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        record = log_record.log_record
+        if self._stopped or not (record.event_name or "").startswith(semconv.GEN_AI_PREFIX):
+            return
+        with guarded("stamping an event"):
+            span = trace.get_current_span(record.context)
+            memo = vars(span).get(_MEMO) if isinstance(span, ReadableSpan) else None
+            current, scope = invocations.current(record.context), invocations.scope(record.context)
+            stamp = memo.stamp if memo else current.stamp if current else scope.stamp if scope else {}
+            record.attributes = {**(record.attributes or {}), **stamp}
+
+    def shutdown(self) -> None:
+        self._stopped = True
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return True
+
+
+class _Memo:
+    """What is known of a span from its start."""
+
+    __slots__ = ("inside_inference", "scope", "stamp")
+
+    def __init__(self, stamp: Stamp, scope: invocations.Scope | None) -> None:
+        self.stamp = stamp
+        self.scope = scope
+        self.inside_inference = False
+
+
+def _mark_duplicate(span: Span, memo: _Memo) -> None:
+    """Mark ``span`` if it is an inference inside another one, or in a call that another producer has begun to tell."""
+    if not is_inference(span.attributes or {}):
+        return
+    producer = span.instrumentation_scope.name if span.instrumentation_scope else ""
+    again = memo.inside_inference
+    if memo.scope is not None:
+        memo.scope.producer = memo.scope.producer or producer
+        again = again or memo.scope.producer != producer
+    if again:
+        span.set_attribute(semconv.ELL_DUPLICATE, "true")
+
+
+def is_about_model(attributes: Mapping[str, Any]) -> bool:
+    """Whether a span is one of the GenAI conventions, old or new, or of OpenInference's."""
+    return any(name.startswith((semconv.GEN_AI_PREFIX, "llm.", "openinference.")) for name in attributes)
+
+
+def is_inference(attributes: Mapping[str, Any]) -> bool:
+    """Whether a span asks a model for something, as far as its attributes tell."""
+    operation = attributes.get(semconv.GEN_AI_OPERATION_NAME)
+    if operation is None and attributes.get(semconv.OPENINFERENCE_KIND) is not None:
+        return attributes[semconv.OPENINFERENCE_KIND] in _INFERENCE_KINDS
+    if operation is None:
+        return semconv.GEN_AI_REQUEST_MODEL in attributes
+    return operation not in _NOT_INFERENCES

@@ -1,0 +1,325 @@
+"""Every shape in which an application calls a model: the real SDK, a local server, no decorator, the right program."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+
+import ell_otel as ell
+from ell_otel.testing import FakeModel, recorded
+
+MODEL = "gpt-4o-mini"
+ASKED: Any = {"model": MODEL, "messages": [{"role": "user", "content": "Why?"}]}
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[FakeModel]:
+    with FakeModel() as fake:
+        yield fake
+
+
+@pytest.fixture(autouse=True)
+def instrumented() -> Iterator[None]:
+    ell.instrument()
+    yield
+    ell.uninstrument()
+
+
+@pytest.fixture
+def client(model: FakeModel) -> Any:
+    return model.client()
+
+
+@pytest.fixture
+def async_client(model: FakeModel) -> Any:
+    return model.async_client()
+
+
+Programs = Callable[[], list[str]]
+
+
+@pytest.fixture
+def programs(folder: Path) -> Programs:
+    """The programs of the model calls so far, each by its name in this module; "" for a call that has none."""
+
+    def read() -> list[str]:
+        ell.flush()
+        recording = recorded(folder)
+        spans = [span for span in recording.spans if "gen_ai.request.model" in span.attributes]
+        announced = {(e.attributes["ell.program.name"], e.attributes["ell.program.version"]) for e in recording.events}
+        names = []
+        for span in spans:
+            name = span.attributes.get("ell.program.name", "")
+            assert not name or (name, span.attributes["ell.program.version"]) in announced
+            assert "ell.invocation.id" not in span.attributes
+            names.append(name.removeprefix(f"{__name__}."))
+        return names
+
+    return read
+
+
+# -- one call ---------------------------------------------------------------------------------------------------------
+
+
+def ask(client: Any) -> str:
+    return client.chat.completions.create(**ASKED).choices[0].message.content
+
+
+def test_a_plain_call(client: Any, programs: Programs) -> None:
+    assert ask(client)
+    assert programs() == ["ask"]
+
+
+def stream(client: Any) -> str:
+    return "".join(
+        chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(**ASKED, stream=True)
+    )
+
+
+def test_a_stream(client: Any, programs: Programs) -> None:
+    assert stream(client)
+    assert programs() == ["stream"]
+
+
+def stream_helper(client: Any) -> str:
+    with client.chat.completions.stream(**ASKED) as events:
+        for _ in events:
+            pass
+        return events.get_final_completion().choices[0].message.content
+
+
+def test_the_stream_helper(client: Any, programs: Programs) -> None:
+    assert stream_helper(client)
+    assert programs() == ["stream_helper"]
+
+
+class Answer(pydantic.BaseModel):
+    text: str
+
+
+def parse(client: Any) -> Answer:
+    return client.chat.completions.parse(**ASKED, response_format=Answer).choices[0].message.parsed
+
+
+def test_a_parsed_answer(client: Any, programs: Programs) -> None:
+    assert isinstance(parse(client), Answer)
+    assert programs() == ["parse"]
+
+
+def raw(client: Any) -> Any:
+    return client.chat.completions.with_raw_response.create(**ASKED).parse()
+
+
+def test_a_raw_response(client: Any, programs: Programs) -> None:
+    assert raw(client).choices
+    assert programs() == ["raw"]
+
+
+def embed(client: Any) -> Any:
+    return client.embeddings.create(model="text-embedding-3-small", input="Why?").data
+
+
+def test_an_embedding(client: Any, programs: Programs) -> None:
+    assert embed(client)
+    assert programs() == ["embed"]
+
+
+def generate(client: Any) -> Iterator[str]:
+    yield ask(client)
+    yield client.chat.completions.create(**ASKED).choices[0].message.content
+
+
+def test_a_generator(client: Any, programs: Programs) -> None:
+    assert len(list(generate(client))) == 2
+    assert programs() == ["ask", "generate"]
+
+
+def test_a_thread(client: Any, programs: Programs) -> None:
+    thread = threading.Thread(target=ask, args=(client,))
+    thread.start()
+    thread.join()
+    assert programs() == ["ask"]
+
+
+def test_an_executor_that_runs_a_function_of_the_users(client: Any, programs: Programs) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(ask, client).result()
+    assert programs() == ["ask"]
+
+
+def test_an_executor_that_runs_the_client_itself_has_nothing_of_the_users_on_its_stack(
+    client: Any, programs: Programs
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(client.chat.completions.create, **ASKED).result()
+    assert programs() == [""]
+
+
+class Assistant:
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def ask(self) -> str:
+        return self.client.chat.completions.create(**ASKED).choices[0].message.content
+
+    @classmethod
+    def of(cls, client: Any) -> str:
+        return client.chat.completions.create(**ASKED).choices[0].message.content
+
+    @staticmethod
+    def plain(client: Any) -> str:
+        return client.chat.completions.create(**ASKED).choices[0].message.content
+
+
+def test_methods_of_every_kind(client: Any, programs: Programs) -> None:
+    Assistant(client).ask()
+    Assistant.of(client)
+    Assistant.plain(client)
+    assert programs() == ["Assistant.ask", "Assistant.of", "Assistant.plain"]
+
+
+short = lambda client: client.chat.completions.create(**ASKED)  # noqa: E731
+
+
+def test_a_lambda(client: Any, programs: Programs) -> None:
+    short(client)
+    assert programs() == ["<lambda>"]
+
+
+def made(client: Any) -> Callable[[], Any]:
+    def inner() -> Any:
+        return client.chat.completions.create(**ASKED)
+
+    return inner
+
+
+def test_a_nested_function(client: Any, programs: Programs) -> None:
+    made(client)()
+    assert programs() == ["made.<locals>.inner"]
+
+
+def several(client: Any) -> list[Any]:
+    return [client.chat.completions.create(**ASKED) for _ in range(2)]
+
+
+def test_a_comprehension(client: Any, programs: Programs) -> None:
+    several(client)
+    assert programs() == ["several", "several"]
+
+
+@ell.program
+def decorated(client: Any) -> str:
+    return ask(client)
+
+
+def test_a_decorated_program_on_the_stack_wins(client: Any, folder: Path) -> None:
+    decorated(client)
+    (span,) = [span for span in recorded(folder).spans if "gen_ai.request.model" in span.attributes]
+    assert span.attributes["ell.program.name"] == f"{__name__}.decorated"
+    assert span.attributes["ell.invocation.id"]
+
+
+# -- asynchronous -----------------------------------------------------------------------------------------------------
+
+
+async def ask_async(client: Any) -> str:
+    return (await client.chat.completions.create(**ASKED)).choices[0].message.content
+
+
+def test_an_asynchronous_call(async_client: Any, programs: Programs) -> None:
+    assert asyncio.run(ask_async(async_client))
+    assert programs() == ["ask_async"]
+
+
+async def stream_async(client: Any) -> str:
+    return "".join(
+        [c.choices[0].delta.content or "" async for c in await client.chat.completions.create(**ASKED, stream=True)]
+    )
+
+
+def test_an_asynchronous_stream(async_client: Any, programs: Programs) -> None:
+    assert asyncio.run(stream_async(async_client))
+    assert programs() == ["stream_async"]
+
+
+async def stream_helper_async(client: Any) -> str:
+    async with client.chat.completions.stream(**ASKED) as events:
+        async for _ in events:
+            pass
+        return (await events.get_final_completion()).choices[0].message.content
+
+
+def test_the_asynchronous_stream_helper(async_client: Any, programs: Programs) -> None:
+    assert asyncio.run(stream_helper_async(async_client))
+    assert programs() == ["stream_helper_async"]
+
+
+async def parse_async(client: Any) -> Any:
+    return (await client.chat.completions.parse(**ASKED, response_format=Answer)).choices[0].message.parsed
+
+
+async def generate_async(client: Any) -> AsyncIterator[Any]:
+    yield await client.chat.completions.create(**ASKED)
+
+
+async def consume(client: Any) -> list[Any]:
+    return [await parse_async(client), *[each async for each in generate_async(client)]]
+
+
+def test_an_asynchronous_generator_and_a_parsed_answer(async_client: Any, programs: Programs) -> None:
+    assert len(asyncio.run(consume(async_client))) == 2
+    assert programs() == ["parse_async", "generate_async"]
+
+
+async def gather(client: Any) -> list[Any]:
+    return await asyncio.gather(*[client.chat.completions.create(**ASKED) for _ in range(2)])
+
+
+def test_coroutines_that_gather_runs(async_client: Any, programs: Programs) -> None:
+    assert len(asyncio.run(gather(async_client))) == 2
+    assert programs() == ["gather", "gather"]
+
+
+async def gather_generated(client: Any) -> list[Any]:
+    return await asyncio.gather(*(client.chat.completions.create(**ASKED) for _ in range(2)))
+
+
+def test_coroutines_from_a_generator_expression(async_client: Any, programs: Programs) -> None:
+    assert len(asyncio.run(gather_generated(async_client))) == 2
+    assert programs() == ["gather_generated", "gather_generated"]
+
+
+async def task(client: Any) -> Any:
+    return await asyncio.create_task(client.chat.completions.create(**ASKED))
+
+
+def test_a_coroutine_in_a_task(async_client: Any, programs: Programs) -> None:
+    assert asyncio.run(task(async_client))
+    assert programs() == ["task"]
+
+
+async def task_of_parse(client: Any) -> Any:
+    return await asyncio.create_task(client.chat.completions.parse(**ASKED, response_format=Answer))
+
+
+def test_a_parsed_answer_in_a_task(async_client: Any, programs: Programs) -> None:
+    assert asyncio.run(task_of_parse(async_client))
+    assert programs() == ["task_of_parse"]
+
+
+async def group(client: Any) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(client.chat.completions.create(**ASKED))
+        tasks.create_task(ask_async(client))
+
+
+def test_a_task_group(async_client: Any, programs: Programs) -> None:
+    asyncio.run(group(async_client))
+    assert sorted(programs()) == ["ask_async", "group"]
