@@ -125,6 +125,12 @@ class Settings:
     exit_ms: int = _row(
         2000, "Longest wait at exit for an endpoint, in milliseconds.", "ELL_OTEL_EXIT_MS", parse=_count
     )
+    queue_bytes: int = _row(
+        64 << 20,
+        "Most memory, in bytes, for spans (and as much for events) that wait for an endpoint. Beyond it they are lost.",
+        "ELL_OTEL_QUEUE_BYTES",
+        parse=_count,
+    )
     host: str = _row("127.0.0.1", "Address that `ell-otel serve` listens on.", "ELL_OTEL_HOST")
     grpc_port: int = _row(4317, "OTLP/gRPC port. 0: any free port.", "ELL_OTEL_GRPC_PORT", parse=_count)
     http_port: int = _row(4318, "OTLP/HTTP port. 0: any free port.", "ELL_OTEL_HTTP_PORT", parse=_count)

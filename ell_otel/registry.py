@@ -66,9 +66,9 @@ def announce(closure: Closure, pipeline: Pipeline) -> None:
     """Send a version's closure through ``pipeline``, unless that was done not long ago."""
     key = (closure.name, closure.version)
     now = time.monotonic()
-    if now - pipeline.announced.get(key, -ANNOUNCE_AGAIN_S) >= ANNOUNCE_AGAIN_S:
+    if now >= pipeline.announced.get(key, 0.0):
         with guarded("announcing a program version"):
-            pipeline.announced[key] = now
+            pipeline.announced[key] = now + ANNOUNCE_AGAIN_S
             emit.program_event(pipeline.logger, wire_version(closure))
 
 

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import Status
 
 from ell_otel import redact, semconv
+from ell_otel.telemetry.batches import Sender
 from ell_otel.telemetry.guard import guarded
 from ell_otel.telemetry.messages import clean
 
@@ -91,17 +92,47 @@ class EmitNow(LogRecordProcessor):
         self._exporter = exporter
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        resource = log_record.resource or Resource.get_empty()
-        readable = ReadableLogRecord(
-            log_record.log_record, resource, log_record.instrumentation_scope, log_record.limits
-        )
-        self._exporter.export((readable,))
+        self._exporter.export((_readable(log_record),))
 
     def shutdown(self) -> None:
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return self._exporter.force_flush(timeout_millis)
+
+
+class QueueSpans(SpanProcessor):
+    """Puts ended spans into a sender's queue. Whoever made the sender closes it."""
+
+    def __init__(self, sender: Sender[ReadableSpan]) -> None:
+        self._sender = sender
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._sender.put(span)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._sender.flush(timeout_millis / 1000)
+
+
+class QueueLogs(LogRecordProcessor):
+    """Puts events into a sender's queue; as ``QueueSpans``."""
+
+    def __init__(self, sender: Sender[ReadableLogRecord]) -> None:
+        self._sender = sender
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        self._sender.put(_readable(log_record))
+
+    def shutdown(self) -> None:
+        """Nothing to stop."""
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._sender.flush(timeout_millis / 1000)
+
+
+def _readable(event: ReadWriteLogRecord) -> ReadableLogRecord:
+    resource = event.resource or Resource.get_empty()
+    return ReadableLogRecord(event.log_record, resource, event.instrumentation_scope, event.limits)
 
 
 class FinishProcessor(SpanProcessor):
@@ -129,7 +160,7 @@ class FinishProcessor(SpanProcessor):
                 return
             for step in self._steps:
                 attributes = step(attributes)
-            self._following.on_end(_with_attributes(span, attributes))
+            self._following.on_end(with_attributes(span, attributes))
 
     def shutdown(self) -> None:
         self._stopped = True
@@ -159,7 +190,8 @@ def drop_content(attributes: Attributes) -> Attributes:
     return attributes
 
 
-def _with_attributes(span: ReadableSpan, attributes: Attributes) -> ReadableSpan:
+def with_attributes(span: ReadableSpan, attributes: Attributes) -> ReadableSpan:
+    """``span`` with ``attributes`` in place of its own."""
     status = span.status
     if status.description:
         status = Status(status.status_code, redact.redact(clean(status.description)))

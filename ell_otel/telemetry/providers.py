@@ -1,7 +1,7 @@
 """One pipeline per process: where invocations become spans, and where those go.
 
 With no OTLP endpoint the way is: span → stamp → finish → spool in the ``.ell`` folder. With one: span → stamp → finish
-→ batch → the stock OTLP exporter. An application's own ``TracerProvider`` is joined, never replaced: our processors are
+→ queue → batches by size → OTLP. An application's own ``TracerProvider`` is joined, never replaced: our processors are
 added to it, and where it exports by itself we export none of its spans again. We never set a global provider.
 """
 
@@ -11,6 +11,7 @@ import atexit
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Final, cast
 
@@ -18,24 +19,24 @@ from opentelemetry import trace
 from opentelemetry._logs import Logger, NoOpLogger, get_logger_provider
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, Tracer
 
 from ell_otel import config, semconv
 from ell_otel.errors import ConfigError, ExportError
 from ell_otel.telemetry import emit
 from ell_otel.telemetry.budget import Budget
-from ell_otel.telemetry.exporter import Losses, SpoolLogExporter, SpoolSpanExporter, otlp_exporters
-from ell_otel.telemetry.guard import guarded, tell
+from ell_otel.telemetry.exporter import Losses, Remote, SpoolLogExporter, SpoolSpanExporter
+from ell_otel.telemetry.guard import guarded
 from ell_otel.telemetry.openinference import translate
 from ell_otel.telemetry.processors import (
     Contents,
     EmitNow,
     ExportNow,
     FinishProcessor,
+    QueueLogs,
+    QueueSpans,
     Step,
     drop_content,
     redact_content,
@@ -44,8 +45,9 @@ from ell_otel.telemetry.segments import SPOOL_NAME
 from ell_otel.telemetry.spool import SegmentWriter
 from ell_otel.telemetry.stamping import StampLogProcessor, StampProcessor
 
-BATCH_SPANS: Final = 64
-"""Spans per OTLP request: with usual prompts far below the 4 MiB that gRPC servers take (the SDK's default is 512)."""
+REPORT_LOSSES_S: Final = 60.0
+ANNOUNCE_UNSENT_S: Final = 60.0
+"""When a program event that did not get through is due again; not at once, for a collector may refuse all of them."""
 
 
 class Pipeline:
@@ -54,8 +56,9 @@ class Pipeline:
     def __init__(self, settings: config.Settings, tracer_provider: TracerProvider | None = None) -> None:
         self.settings = settings
         self.directory: Path | None = None
-        self.announced: dict[tuple[str, str], float] = {}  # (program, version) -> when, by the monotonic clock
-        self._losses = Losses(self._report_loss)
+        self.announced: dict[tuple[str, str], float] = {}  # (program, version) -> when it is due again
+        self._losses = Losses(self._report_loss, every_s=0.0 if settings.local else REPORT_LOSSES_S)
+        self._remote: Remote | None = None
         self._owned: list[SpanProcessor] = []
         self._contents = Contents()
         joined = tracer_provider or application_provider()
@@ -93,11 +96,11 @@ class Pipeline:
             self._add(FinishProcessor(spool, steps, self._contents, only_ours=joined))
             self._logger_provider.add_log_record_processor(EmitNow(SpoolLogExporter(writer, self._losses)))
             return
-        span_exporter, log_exporter = otlp_exporters(self.settings.endpoint, self.settings.protocol)
+        self._remote = Remote(self.settings, self._losses, self._unsent)
         if not joined:  # an application's own provider has its own exporter
-            batch = BatchSpanProcessor(span_exporter, max_export_batch_size=BATCH_SPANS)
-            self._add(FinishProcessor(batch, steps, self._contents, only_ours=False))
-        self._logger_provider.add_log_record_processor(BatchLogRecordProcessor(log_exporter))
+            queue = QueueSpans(self._remote.spans)
+            self._add(FinishProcessor(queue, steps, self._contents, only_ours=False))
+        self._logger_provider.add_log_record_processor(QueueLogs(self._remote.events))
 
     def content(self, span: Span, name: str, value: str) -> None:
         """Record what people or models wrote on ``span``: for our export, and for others only if that was asked."""
@@ -111,8 +114,13 @@ class Pipeline:
         self.tracer_provider.add_span_processor(processor)
 
     def _report_loss(self, count: int, reason: str, since_ns: int) -> None:
-        self.announced.clear()  # a closure may have been among them
+        if self.settings.local:
+            self.announced.clear()  # a closure may have been among them
         emit.loss_event(self.logger, count, reason, since_ns)
+
+    def _unsent(self, program: str, version: str) -> None:
+        """A program event was lost: it is due again soon."""
+        self.announced[program, version] = time.monotonic() + ANNOUNCE_UNSENT_S
 
     def flush(self) -> bool:
         """Hand on everything that has ended so far. True when all of it was."""
@@ -121,21 +129,12 @@ class Pipeline:
 
     def shutdown(self) -> None:
         """Flush and stop, within the exit deadline of the settings. Further spans are not recorded."""
-        if self.settings.local:
-            self._stop()
-            return
-        # The SDK's own shutdown waits up to 30 s for an endpoint that does not answer; nobody's exit should.
-        worker = threading.Thread(target=self._stop, name="ell-otel-exit", daemon=True)
-        worker.start()
-        worker.join(self.settings.exit_ms / 1000)
-        if worker.is_alive():
-            tell("exit", f"{self.settings.endpoint} did not take the last telemetry in time; it is lost")
-
-    def _stop(self) -> None:
         with guarded("ending"):
             self._losses.report()
             for processor in self._owned:
                 processor.shutdown()
+            if self._remote is not None:
+                self._remote.close()
             self._logger_provider.shutdown()
 
 
