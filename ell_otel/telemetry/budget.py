@@ -118,7 +118,7 @@ def _size_of(spool: Path) -> int:
     try:
         with os.scandir(spool) as entries:
             return sum(_size(entry) for entry in entries)
-    except FileNotFoundError:
+    except OSError:  # not there yet, or no folder: whoever writes to it says so
         return 0
 
 
