@@ -115,6 +115,30 @@ class Statement:
         return frozenset(found)
 
     @cached_property
+    def alias_root(self) -> ast.AST | None:
+        """Where the value of `p = shop.prompts` begins: the statement may give a module a second name."""
+        node = self.node
+        if isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets):
+            root = chain_of(node.value)[0]
+            if isinstance(root, ast.Name) or any(call.node is root for call in self.analysis.import_calls):
+                return root
+        return None
+
+    @property
+    def alias_chain(self) -> tuple[str, ...]:
+        """The attributes that lead from there to the module."""
+        return chain_of(self.node.value)[1] if isinstance(self.node, ast.Assign) else ()
+
+    @cached_property
+    def calls(self) -> tuple[tuple[str, ...], ...]:
+        """The dotted name of the function it calls for no value, if it does nothing else."""
+        node = self.node
+        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+            return ()
+        root, chain = chain_of(node.value.func)
+        return ((root.id, *chain),) if isinstance(root, ast.Name) else ()
+
+    @cached_property
     def passes(self) -> frozenset[tuple[str, str]]:
         """Names it passes to a function called for no value, each with the function's name."""
         node = self.node
@@ -162,6 +186,16 @@ class Index:
             for name, function in statement.passes:
                 self.passers.setdefault(name, []).append((position, function))
             self.stars += [(position, node) for node in statement.star_imports]
+
+    @cached_property
+    def reaching_out(self) -> tuple[int, ...]:
+        """Positions of statements that may change what another module binds: they change or call an imported name."""
+        imported = {n for n, places in self.binders.items() if any(self.statements[p].is_import for p in places)}
+        found = {p for name, places in self.changers.items() if name in imported or self.stars for p in places}
+        for position, statement in enumerate(self.statements):
+            if not statement.guarded and any(path[0] in imported or self.stars for path in statement.calls):
+                found.add(position)
+        return tuple(sorted(found))
 
     def bindings(self, name: str, before: int | None = None) -> list[int]:
         """Positions of the statements that together give `name` its value, in order.

@@ -10,7 +10,7 @@ import ast
 import builtins
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,8 @@ class Meanings:
 
     def _without_text(self, space: Space, name: str, live: Any) -> Slot:
         """A name no statement of the module binds."""
+        if name == "__doc__" and space.docstring is not None:
+            return Slot("value", name, space, pieces=self.values.express(space.docstring, f"{space.name}.{name}"))
         if name in _MODULE_NAMES or (live is MISSING and hasattr(builtins, name)):
             return self.builtin(name)
         if live is MISSING or declared_global(space, name):
@@ -146,6 +148,15 @@ class Meanings:
                 if value is not MISSING:
                     return self.values.slot(space, name, value)
         return self.slot(space, name)
+
+    def behind(self, space: Space, path: Sequence[str]) -> tuple[Slot, tuple[str, ...]]:
+        """What a dotted name means as far as it leads through modules of the user's, and the attributes left over."""
+        slot = self.slot(space, path[0]).final()
+        for place, attribute in enumerate(path[1:], 1):
+            if slot.kind != "namespace" or slot.of is None:
+                return slot, tuple(path[place:])
+            slot = self.member(slot.of, attribute).final()
+        return slot, ()
 
     def _star_source(self, space: Space, name: str) -> bool:
         modules = (absolute_import(node, space.package) for _, node in space.index.stars)

@@ -55,7 +55,7 @@ def _slots(resolution: Resolution) -> Iterator[Slot]:
 
 
 def _mentioned(space: Space, kept: Kept) -> list[Slot]:
-    found = [slot for _, slot in kept.uses] + [slot for _, slot in kept.imports]
+    found = [slot for _, slot in kept.uses] + [slot for _, slot in kept.modules]
     found += [space.slots[name] for name in kept.aliases if name in space.slots]
     if kept.followed and not kept.statement.is_import:
         found += [space.slots[name] for name in kept.statement.binds if name in space.slots]
@@ -67,7 +67,7 @@ def _shadowed(resolution: Resolution) -> dict[Slot, set[str]]:
     found: dict[Slot, set[str]] = {}
     for space in resolution.order:
         for kept in space.kept.values():
-            for _, slot in kept.imports:
+            for _, slot in kept.modules:
                 local = kept.statement.analysis.local_names | kept.statement.binds
                 found.setdefault(slot.named(), set()).update(local)
     return found

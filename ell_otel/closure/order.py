@@ -102,7 +102,7 @@ class _Order:
             slot = kept.space.slots.get(name)
             if slot is not None and slot.target is not None:
                 yield self._slot(slot.target, True, None)
-        for found, slot in kept.imports:
+        for found, slot in kept.modules:
             if found.eager or not self._reaches(_space_of(slot), kept.space):
                 yield self._slot(slot, found.eager, None)
             else:
@@ -166,7 +166,7 @@ class _Order:
             seen.add(space)
             for kept in space.kept.values():
                 todo += [_space_of(slot) for _, slot in kept.uses]
-                todo += [_space_of(slot) for _, slot in kept.imports]
+                todo += [_space_of(slot) for _, slot in kept.modules]
                 targets = (space.slots[name].target for name in kept.aliases if name in space.slots)
                 todo += [_space_of(target) for target in targets if target is not None]
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -44,11 +45,32 @@ class LocalImport:
 
 
 @dataclass(slots=True, eq=False)
+class ImportCall:
+    """An `importlib.import_module("shop.prompts")`, and the attributes read from what it gives."""
+
+    node: ast.Call
+    root: ast.Name  # `importlib`, or the function itself
+    chain: tuple[str, ...]
+    eager: bool
+
+    def module(self, package: str, name: str) -> str:
+        """The absolute name of the module it imports, called in the module `name` of `package`."""
+        words = [str(a.value) if isinstance(a, ast.Constant) else last_name(a) for a in self.node.args]
+        if len(words) > 1:
+            package = {"__package__": package, "__name__": name}.get(words[1], words[1])
+        try:
+            return importlib.util.resolve_name(words[0], package)
+        except (ImportError, ValueError):
+            return ""
+
+
+@dataclass(slots=True, eq=False)
 class Analysis:
     """What one module-level statement has to do with the names of its module."""
 
     references: list[Reference] = field(default_factory=list)
     imports: list[LocalImport] = field(default_factory=list)
+    import_calls: list[ImportCall] = field(default_factory=list)
     strings: list[ast.Constant] = field(default_factory=list)
     formatted: list[ast.AST] = field(default_factory=list)  # f-strings, outermost only
     local_names: set[str] = field(default_factory=set)
@@ -62,6 +84,28 @@ class Analysis:
     def names(self, use: str, eager: bool | None = None) -> set[str]:
         """Names with that use; `eager` narrows to what happens while the statement executes, or to what does not."""
         return {r.name for r in self.references if r.use == use and eager in (None, r.eager)}
+
+
+def import_call(node: ast.Call, chain: tuple[str, ...], eager: bool) -> ImportCall | None:
+    """The call as an import, when it is one of a module named in it."""
+    if last_name(node.func) != "import_module" or not node.args or not isinstance(node.args[0], ast.Constant):
+        return None
+    root = chain_of(node.func)[0]
+    return ImportCall(node, root, chain, eager) if isinstance(root, ast.Name) else None
+
+
+def named_attribute(node: ast.Call) -> tuple[ast.Name, tuple[str, ...]] | None:
+    """What `getattr(prompts, "SYSTEM")` reads, which is what `prompts.SYSTEM` reads: root and attributes."""
+    if last_name(node.func) != "getattr" or len(node.args) != 2:
+        return None
+    holder, name = node.args
+    chain: tuple[str, ...] = ()
+    while isinstance(holder, ast.Attribute):
+        chain = (holder.attr, *chain)
+        holder = holder.value
+    if isinstance(holder, ast.Name) and isinstance(name, ast.Constant) and isinstance(name.value, str):
+        return holder, (*chain, name.value)
+    return None
 
 
 def changes_its_object(method: str) -> bool:

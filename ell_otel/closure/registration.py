@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import types
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -33,7 +34,7 @@ def appliers_of(space: Space, name: str) -> list[int]:
     positions: set[int] = set()
     while through:
         for position in index.appliers.get(through.pop(), ()):
-            if position not in positions and not _runs_programs(space, index.statements[position]):
+            if position not in positions and not runs_programs(space, index.statements[position]):
                 positions.add(position)
                 if isinstance(index.statements[position].node, ast.ClassDef):  # its subclasses are made the same way
                     through |= index.statements[position].binds
@@ -57,6 +58,9 @@ def registered_in(space: Space, name: str) -> Iterator[Any]:
         return
     if isinstance(live, type) and _collects_subclasses(space, name):
         yield from live.__subclasses__()
+    elif isinstance(getattr(live, "registry", None), types.MappingProxyType):  # a `functools.singledispatch` function
+        found = (function for function in list(live.registry.values()) if callable(function))
+        yield from (f for f in found if getattr(f, "__globals__", space.namespace) is not space.namespace)
     elif isinstance(live, (dict, list, set, tuple)) and len(live) <= 1000 and _writers(space, name):
         for value in list(live.values() if isinstance(live, dict) else live):
             members = value if isinstance(value, (tuple, list)) else (value,)
@@ -105,7 +109,7 @@ def _stores(node: ast.AST) -> bool:
     return method in ("append", "add", "update", "setdefault", "register", "insert")
 
 
-def _runs_programs(space: Space, statement: Statement) -> bool:
+def runs_programs(space: Space, statement: Statement) -> bool:
     """Whether a bare call (`main()`) would run programs: it drives them, they do not rest on it."""
     if not isinstance(statement.node, ast.Expr):
         return False

@@ -43,6 +43,7 @@ def statement_text(kept: Kept) -> tuple[str, bool]:
     edits += [edit for _, edit in renames if edit is not None]
     imports = [_import_edit(unit, group) for group in _grouped(kept.imports)]
     edits += imports
+    edits += [(*unit.span(call.node), slot.named().text_name) for call, slot in kept.calls]
     if any(edit is None for _, edit in renames):
         return redact(_unparsed(kept, renames)) + _own_names(kept), False
     text = redacted_comments(_edited(unit, start, end, edits, _indent(kept)))

@@ -14,8 +14,8 @@ from typing import Any
 from ell_otel.closure.dependencies import Statement, reads_of
 from ell_otel.closure.meanings import Meanings, is_code
 from ell_otel.closure.nested import NestedFunctions
-from ell_otel.closure.references import LocalImport
-from ell_otel.closure.registration import appliers_of, passed_on, registered_in
+from ell_otel.closure.references import ImportCall, LocalImport
+from ell_otel.closure.registration import appliers_of, passed_on, registered_in, runs_programs
 from ell_otel.closure.spaces import MISSING, Kept, Slot, Space, declared_global
 from ell_otel.closure.values import Values, is_plain, literal, without_secrets
 
@@ -74,19 +74,55 @@ class Resolution(Meanings):
 
     def follow_all(self) -> None:
         """Until nothing is left to follow: every reference of every kept statement is resolved and kept too."""
-        while self._todo or self._pending:
+        while self._todo or self._pending or self._keep_changes_from_outside():
             if self._pending:
                 self._satisfy(*self._pending.pop())
-            else:
+            elif self._todo:
                 self._follow(self._todo.pop())
+
+    def _keep_changes_from_outside(self) -> bool:
+        """Keep the statements by which the closure's modules change what another of them binds; whether any was new."""
+        found = False
+        for space in list(self.order):
+            for position in () if space.cells is not None else space.index.reaching_out:
+                kept = space.kept.get(position)
+                if (kept is None or not kept.followed) and self._changes_another(space, position):
+                    self.keep_whole(space, position)
+                    found = True
+        return found
+
+    def _changes_another(self, space: Space, position: int) -> bool:
+        """Whether a statement changes something kept of another module, or calls a function of it that does."""
+        statement = space.index.statements[position]
+        for reference in statement.analysis.references:
+            if reference.use == "change" and reference.eager:
+                changed, _ = self.behind(space, (reference.name, *reference.chain))
+                if changed.space is not space and self._is_kept(changed.space, changed.name):
+                    return True
+        for path in () if runs_programs(space, statement) else statement.calls:
+            called, rest = self.behind(space, path)
+            if called.kind == "defined" and called.space is not space and not rest:
+                for binder in called.space.index.bindings(called.name):
+                    definition = called.space.index.statements[binder]
+                    if definition.is_definition and not runs_programs(called.space, definition):
+                        return any(self._is_kept(called.space, name) for name in definition.later_writes)
+        return False
+
+    def _is_kept(self, space: Space, name: str) -> bool:
+        return any(position in space.kept for position in space.index.bindings(name))
 
     def _follow(self, kept: Kept) -> None:
         space, statement = kept.space, kept.statement
         for found in statement.analysis.imports:
             self._follow_import(kept, found)
+        replaced = {id(call.root) for call in statement.analysis.import_calls if self._follow_call(kept, call)}
         for reference in reads_of(statement.analysis, space.index.future_annotations):
+            if id(reference.node) in replaced:
+                continue
             slot = self.slot(space, reference.name)
             kept.uses.append((reference, slot))
+            if reference.node is statement.alias_root and slot.final().kind == "namespace":
+                continue  # those who read the name it gives the module say what they read from it
             before = kept.position if reference.eager and slot.space is space else None
             self._note_dotted(space, reference.name, slot, reference.chain)
             self.require(slot, reference.chain, before, reference.annotation or statement.is_branching)
@@ -108,6 +144,17 @@ class Resolution(Meanings):
             return  # bound at module level: other statements say what they read from it
         for chain in chains or [()]:  # without any, the module itself is what is wanted
             self.require(slot, chain, None, False)
+
+    def _follow_call(self, kept: Kept, call: ImportCall) -> bool:
+        """An `importlib.import_module` of a module of the user's; another's stays as it is."""
+        found = self.spaces.of_module(call.module(kept.space.package, kept.space.name))
+        if found is None:
+            return False
+        slot = self.as_object(found)
+        kept.calls.append((call, slot))
+        if call.node is not kept.statement.alias_root:
+            self.require(slot, call.chain, None, False)
+        return True
 
     def _follow_registrations(self, space: Space, name: str) -> None:
         for position in [*appliers_of(space, name), *passed_on(space, name)]:
@@ -135,6 +182,7 @@ class Resolution(Meanings):
             for position in slot.space.index.bindings(slot.name, before):
                 self._keep_binding(slot, position)
                 self._require_imported(slot, position, chain)
+                self._require_aliased(slot, position, chain)
         elif slot.kind == "alias" and slot.target is not None:
             self._keep_alias(slot, chain)
             self.require(slot.target, chain, None, dispensable)
@@ -153,6 +201,20 @@ class Resolution(Meanings):
         for found in statement.analysis.imports if chain and not statement.is_definition else ():
             if found.eager and found.name == slot.name:
                 self.require(self.imported(slot.space, found.node, found.alias), chain, None, True)
+
+    def _require_aliased(self, slot: Slot, position: int, chain: tuple[str, ...]) -> None:
+        """What is read from a module that a statement gave a second name (`p = shop.prompts`)."""
+        space, statement = slot.space, slot.space.index.statements[position]
+        root, path = statement.alias_root, statement.alias_chain
+        if isinstance(root, ast.Name):
+            meant = self.slot(space, root.id)
+            if meant.final().kind == "namespace":
+                self.require(meant, path + chain, position, False)
+        elif isinstance(root, ast.Call):
+            for call in statement.analysis.import_calls:
+                found = self.spaces.of_module(call.module(space.package, space.name))
+                if call.node is root and found is not None:
+                    self.require(self.as_object(found), path + chain, None, False)
 
     def _keep_binding(self, slot: Slot, position: int) -> None:
         """Keep a statement for one of its names; a file read at import is kept as the content it gave."""
@@ -184,12 +246,12 @@ class Resolution(Meanings):
             if analysis.reads_file or (not eager and analysis.reads_file_when_called):
                 return True
             for name in analysis.called if eager else analysis.called_later:
-                slot = self.slot(here, name).final()
-                if slot.kind == "defined":
+                slot, rest = self.behind(here, name.split("."))
+                if slot.kind == "defined" and not rest:
                     todo += [
                         (slot.space, slot.space.index.statements[p], False)
                         for p in slot.space.index.bindings(slot.name)
-                        if isinstance(slot.space.index.statements[p].node, (ast.FunctionDef, ast.AsyncFunctionDef))
+                        if slot.space.index.statements[p].is_definition
                     ]
         return False
 

@@ -24,7 +24,9 @@ from ell_otel.closure.references import (
     chain_of,
     changes_its_object,
     child_fields,
+    import_call,
     last_name,
+    named_attribute,
     names_in,
 )
 
@@ -58,6 +60,7 @@ class _Walk:
         self.scopes: list[_Scope] = [_Scope("module", None, True)]
         self.todo: list[tuple[ast.AST, _Scope]] = []
         self.formatted_parts: set[int] = set()
+        self.called_chains: dict[int, tuple[str, ...]] = {}  # attributes read from what a call gives
 
     def run(self, statement: ast.AST) -> None:
         self.todo.append((statement, self.scopes[0]))
@@ -132,6 +135,8 @@ class _Walk:
             if not isinstance(node.ctx, ast.Load):
                 self.refer(scope, root.id, root, "change", chain)
         else:
+            if isinstance(root, ast.Call):
+                self.called_chains[id(root)] = chain
             self.later([root], scope)
 
     def subscript(self, node: ast.Subscript, scope: _Scope) -> None:
@@ -152,10 +157,22 @@ class _Walk:
         called = last_name(function)
         if isinstance(function, ast.Name):
             (self.out.called if scope.eager else self.out.called_later).add(function.id)
+        elif isinstance(function, ast.Attribute):
+            root, chain = chain_of(function)
+            if isinstance(root, ast.Name):
+                (self.out.called if scope.eager else self.out.called_later).add(".".join((root.id, *chain)))
         if called in READING_CALLS:
             self.out.reads_file |= scope.eager
             self.out.reads_file_when_called |= not scope.eager
-        self.later(ast.iter_child_nodes(node), scope)
+        found = import_call(node, self.called_chains.get(id(node), ()), scope.eager)
+        if found is not None:
+            self.out.import_calls.append(found)
+        named = named_attribute(node)
+        if named is not None:
+            self.refer(scope, named[0].id, named[0], "read", named[1])
+            self.later([function], scope)
+        else:
+            self.later(ast.iter_child_nodes(node), scope)
 
     def statement_expression(self, node: ast.Expr, scope: _Scope) -> None:
         """A function called for no value may be there for what it does to its arguments (`fill(PROMPTS)`)."""

@@ -7,6 +7,7 @@ installed modules have none. Nothing here imports a module: one that is not load
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib.machinery
 import os
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ell_otel.closure.dependencies import Index, Statement, index_of, index_of_cells
-from ell_otel.closure.references import LocalImport, Reference
+from ell_otel.closure.references import ImportCall, LocalImport, Reference
 from ell_otel.closure.source import Unit, interactive_cells, is_installed, unit_of_file
 
 MISSING: Any = type("_Missing", (), {"__repr__": lambda self: "<missing>"})()
@@ -89,9 +90,15 @@ class Kept:
     statement: Statement
     uses: list[tuple[Reference, Slot]] = field(default_factory=list)
     imports: list[tuple[LocalImport, Slot]] = field(default_factory=list)
+    calls: list[tuple[ImportCall, Slot]] = field(default_factory=list)
     aliases: set[str] = field(default_factory=set)  # names taken from a plain import statement
     values: dict[str, str] = field(default_factory=dict)  # names given by value instead (file contents)
     followed: bool = False
+
+    @property
+    def modules(self) -> list[tuple[LocalImport | ImportCall, Slot]]:
+        """What it imports from the user's own modules other than by a plain import at module level."""
+        return [*self.imports, *self.calls]
 
 
 @dataclass(eq=False)
@@ -114,6 +121,11 @@ class Space:
     def label(self) -> str:
         """The prefix of names that had to be told apart."""
         return re.sub(r"\W", "_", self.name).strip("_") or "module"
+
+    @property
+    def docstring(self) -> str | None:
+        """The text the module begins with, where it is one file."""
+        return ast.get_docstring(self.index.units[0].tree, clean=False) if len(self.index.units) == 1 else None
 
     @property
     def has_cells(self) -> bool:
