@@ -9,20 +9,29 @@ The shapes are in `secret_kinds`. Random-looking strings alone are never enough:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from ell_otel.secret_kinds import KINDS
+from ell_otel.secret_kinds import KINDS, SHORTEST, Kind
 
 REDACTED = "[REDACTED]"
 
 # Most hints have a character that prose seldom has: looking for the few of those spares looking for the many hints.
-_SELDOM = "_=:/-.0123456789"
-_COMPILED = tuple(
-    (next((character for character in _SELDOM if character in kind.hint), ""), kind.hint, re.compile(kind.pattern))
-    for kind in KINDS
-)
+_SELDOM = "_=:/-.$~0123456789"
+Row = tuple[str, re.Pattern[str]]
+
+
+def _grouped(kinds: Iterable[Kind]) -> list[tuple[str, list[Row]]]:
+    groups: dict[str, list[Row]] = {}
+    for kind in kinds:
+        seldom = next((character for character in _SELDOM if character in kind.hint), "")
+        groups.setdefault(seldom, []).append((kind.hint, re.compile(kind.pattern)))
+    return list(groups.items())
+
+
+_IN_WORDS = _grouped(kind for kind in KINDS if not kind.spaced)
+_SPACED = _grouped(kind for kind in KINDS if kind.spaced)
 
 # Names of secrets, as whole words of an identifier in any style: `api_key`, `openaiApiKey`, `DB-PASSWORD`.
 _SECRET_WORDS = frozenset(
@@ -44,7 +53,7 @@ _DESCRIBING_WORDS = frozenset(
         "prompt", "prompts", "message", "template", "label", "field", "name", "names", "id", "text",
         "question", "instructions", "instruction", "url", "path", "file", "env", "var", "variable",
         "header", "pattern", "regex", "type", "length", "count", "separator", "policy", "hint", "error",
-        "description", "title",
+        "description", "title", "stdin",
     }
 )  # fmt: skip
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -61,25 +70,47 @@ _HARMLESS = re.compile(
 
 
 # A name and a value in quotes with a colon between, the quotes perhaps escaped: JSON, also within a JSON string.
-_PAIR_HINT = re.compile(r"[\"']\s{0,3}:\s{0,3}\\{0,3}[\"']")
 _PAIR = re.compile(
-    r"(?P<head>(?P<quote>\\{0,3}[\"'])(?P<name>[A-Za-z_][\w.-]{1,60})(?P=quote)\s{0,3}:\s{0,3}(?P=quote))"
-    r"(?P<value>[^\"'\\\n]{4,400})(?P=quote)"
+    r"(?P<quote>\\{0,3}[\"'])(?P<name>[A-Za-z_][\w.-]{1,60})(?P=quote)\s{0,3}:\s{0,3}(?P=quote)"
+    r"(?P<value>(?:(?!(?P=quote))(?:\\.|[^\n])){4,400})(?P=quote)"
 )
+# A name and a value as in a settings file, a shell's line or XML. What stands before the matched end of the name is
+# looked at afterwards. `re` finds a beginning quickly that is one of few characters.
+_BETWEEN = ('":', "':", '" :', "' :")
+_NAME_WORDS = ("passw", "passphrase", "pwd", "secret", "token", "credential", "key")
+_SETTING = re.compile(
+    r"[PSTCKpstck](?i:assw(?:or)?d|assphrase|wd|ecret|oken|redentials?|ey)(?P<rest>[\w-]{0,30})"
+    r"(?P<between>\s{0,3}[:=]\s{0,3}[\"']?|>|(?<=[\w-])[ ](?=\S))"
+    r"(?P<value>[^\s\"'`,;<>{}()\[\]&$|\\]{8,400}+)(?![(\[{.$])"
+)
+_NAME_BEFORE = re.compile(r"[\w-]{0,60}\Z")
+_CODE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+|[A-Za-z_]+")
 _SCHEME = re.compile(r"(?i:basic|bearer|token|apikey|digest)\s+\S{8,4000}")
 
 
 def redact(text: str) -> str:
-    """The text with every value that has the shape of a secret replaced."""
+    """The text with every value that has the shape of a secret, or stands as one beside its name, replaced."""
     if len(text) < 8:
         return text
     lowered = text.lower()
-    present = {"", *(character for character in _SELDOM if character in lowered)}
-    for seldom, hint, pattern in _COMPILED:
-        if seldom in present and hint in lowered:
-            text = pattern.sub(_replacement, text)
-    if _PAIR_HINT.search(text) and mentions_secret_name(text):
-        text = _PAIR.sub(_pair_replacement, text)
+    words = " ".join([word for word in lowered.split() if len(word) >= SHORTEST])
+    if words:
+        text = _without(_IN_WORDS, words, text)
+    text = _without(_SPACED, lowered, text)
+    if any(word in lowered for word in _NAME_WORDS) or "auth" in lowered:
+        if any(between in text for between in _BETWEEN):
+            text = _PAIR.sub(_pair_replacement, text)
+        text = _SETTING.sub(_setting_replacement, text)
+    return text
+
+
+def _without(groups: list[tuple[str, list[Row]]], lowered: str, text: str) -> str:
+    """The text without the kinds whose hints are in `lowered`."""
+    for seldom, rows in groups:
+        if seldom in lowered:
+            for hint, pattern in rows:
+                if hint in lowered:
+                    text = pattern.sub(_replacement, text)
     return text
 
 
@@ -87,8 +118,27 @@ def _pair_replacement(match: re.Match[str]) -> str:
     """A quoted name and its quoted value, as in JSON or a dict's repr, judged as `redact_value` would."""
     name, value = match["name"], match["value"]
     if names_secret(name) and looks_secret(value, _is_weak(name)):
-        return f"{match['head']}{REDACTED}{match['quote']}"
+        return match[0][: match.start("value") - match.start()] + REDACTED + match["quote"]
     return match[0]
+
+
+def _setting_replacement(match: re.Match[str]) -> str:
+    """`DB_PASSWORD=…`, `password: …`, `--api-key …`, `<password>…`: what reads as a sentence or as code stays."""
+    before = _NAME_BEFORE.search(match.string, max(0, match.start() - 60), match.start())
+    head, value, between = before[0] if before else "", match["value"], match["between"]
+    if match.string[match.start() - len(head) - 1 : match.start() - len(head)] == "\\":
+        head = head[1:]  # an escaped line end
+    name = head + match.string[match.start() : match.end("rest")]
+    if between == " " and not name.startswith("--"):
+        return match[0]
+    if _CODE.fullmatch(value) and not (between == "=" and name.isupper()):
+        return match[0]
+    clear = between == "=" or any(character.isdigit() for character in value)
+    if _is_weak(name) and not name.lower().endswith("token"):
+        return match[0]
+    if not clear or not names_secret(name) or not looks_secret(value, _is_weak(name)) or REDACTED.strip("[]") in value:
+        return match[0]
+    return match[0][: match.start("value") - match.start()] + REDACTED
 
 
 def redact_value(name: str, value: str) -> str:
@@ -115,7 +165,7 @@ def names_secret(name: str) -> bool:
     words = _words(name)
     if words and words[-1] in _DESCRIBING_WORDS:
         return False
-    if any(word in _SECRET_WORDS for word in words):
+    if any(_is_secret_word(word) for word in words):
         return True
     if any(pair in _SECRET_PAIRS for pair in pairwise(words)):
         return True
@@ -162,10 +212,14 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in _WORDS.findall(name))
 
 
+def _is_secret_word(word: str) -> bool:
+    return word in _SECRET_WORDS or word.endswith(("password", "passwd"))
+
+
 def _is_weak(name: str) -> bool:
     """A name that ends in a word that may mean a secret and may not: `TOKEN`, `eos_token`, `key`."""
     words = _words(name)
-    if not words or any(word in _SECRET_WORDS for word in words):
+    if not words or any(_is_secret_word(word) for word in words):
         return False
     if any(pair in _SECRET_PAIRS for pair in pairwise(words)):
         return False
@@ -181,12 +235,12 @@ def _is_identity(value: str) -> bool:
 
 
 def _replacement(match: re.Match[str]) -> str:
-    whole = match[0]
-    if "s" not in match.re.groupindex:
+    whole, group = match[0], match.lastgroup
+    if group is None:
         return REDACTED
-    secret = match["s"]
-    if secret == REDACTED or secret.startswith(REDACTED) or _HARMLESS.match(secret):
+    secret = match[group]
+    if secret.startswith(REDACTED) or _HARMLESS.match(secret.rstrip(",;")):
         return whole
-    start, end = match.span("s")
+    start, end = match.span(group)
     begin = match.start()
     return whole[: start - begin] + REDACTED + whole[end - begin :]

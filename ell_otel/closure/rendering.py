@@ -12,7 +12,7 @@ import copy
 import re
 
 from ell_otel.closure.references import LocalImport, Reference
-from ell_otel.closure.secrets import redacted_comments, secret_edits
+from ell_otel.closure.secrets import Changes, change_edits, changed, redacted_comments, secret_changes
 from ell_otel.closure.source import Unit, parse_quietly
 from ell_otel.closure.spaces import Kept, Slot
 from ell_otel.redact import redact
@@ -38,14 +38,14 @@ def statement_text(kept: Kept) -> tuple[str, bool]:
         return alias_lines(kept), False
     unit, node = kept.statement.unit, kept.statement.node
     start, end = _extent(kept)
-    edits = secret_edits(unit, node, kept.statement.analysis)
+    secrets = secret_changes(unit, node, kept.statement.analysis)
+    hidden = change_edits(unit, secrets)
     renames = _renames(kept)
-    edits += [edit for _, edit in renames if edit is not None]
-    imports = [_import_edit(unit, group) for group in _grouped(kept.imports)]
-    edits += imports
+    if any(edit is None or _inside(edit, hidden) for _, edit in renames):
+        return _unparsed(kept, renames, secrets) + _own_names(kept), False
+    edits = hidden + [edit for _, edit in renames if edit is not None]
+    edits += [_import_edit(unit, group) for group in _grouped(kept.imports)]
     edits += [(*unit.span(call.node), slot.named().text_name) for call, slot in kept.calls]
-    if any(edit is None for _, edit in renames):
-        return redact(_unparsed(kept, renames)) + _own_names(kept), False
     text = redacted_comments(_edited(unit, start, end, edits, _indent(kept)))
     if kept.statement.made_up:
         name = kept.space.slots["lambda_"].named().text_name
@@ -93,7 +93,8 @@ def _by_value(kept: Kept) -> str:
         slot = kept.space.slots[name].named()
         lines.append(redact(f"{slot.text_name}{annotation} = {kept.values[name]}"))
     start, end = unit.span(node)
-    original = redact(unit.text[start:end]).split("\n")
+    secrets = change_edits(unit, secret_changes(unit, node, kept.statement.analysis))
+    original = redact(_edited(unit, start, end, secrets, 0)).split("\n")
     return "\n".join([f"# {line}" for line in original] + lines)
 
 
@@ -194,10 +195,14 @@ def _rename(unit: Unit, reference: Reference, new: str) -> Edit | None:
     return None
 
 
-def _unparsed(kept: Kept, renames: list[tuple[Reference, Edit | None]]) -> str:
+def _inside(edit: Edit, others: list[Edit]) -> bool:
+    return any(first <= edit[0] and edit[1] <= last for first, last, _ in others)
+
+
+def _unparsed(kept: Kept, renames: list[tuple[Reference, Edit | None]], secrets: Changes) -> str:
     """The statement written anew from its tree, with its names changed there."""
     memo: dict[int, object] = {}
-    tree = copy.deepcopy(kept.statement.node, memo)
+    tree = changed(kept.statement.node, secrets, memo)
     for reference, _ in renames:
         slot = kept.space.slots[reference.name]
         _rename_node(memo[id(reference.node)], reference.name, slot.named().text_name)
