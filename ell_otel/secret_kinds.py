@@ -96,7 +96,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "azure-client-secret",
         "q~",
-        _WORD + r"[A-Za-z0-9_~.-]{3}\dQ~[A-Za-z0-9_~.-]{31,34}(?![A-Za-z0-9_~.-])",
+        _WORD + r"[A-Za-z0-9_~.-]{3}\dQ~[A-Za-z0-9_~.-]{31,34}(?![A-Za-z0-9_~-])",
     ),
     Kind("azure-openai", "jqqj99", r"(?<![A-Za-z0-9])[A-Za-z0-9]{40,60}JQQJ99[A-Za-z0-9]{10,40}(?![A-Za-z0-9])"),
     Kind("azure-function", "?code=", r"azurewebsites\.net/[^\s\"'?]{0,200}\?code=(?P<s>[A-Za-z0-9_=/+%-]{30,120})"),

@@ -5,56 +5,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import random
-import string
 import time
 import uuid
 from typing import Any
 
 import pytest
+from canaries import CANARIES
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ell_otel.redact import REDACTED, names_secret, redact, redact_data, redact_value
 from ell_otel.secret_kinds import KINDS
 
-_RANDOM = random.Random(3)
-
-
-def letters(count: int, alphabet: str = string.ascii_letters + string.digits) -> str:
-    """Random characters with a digit among them."""
-    return "".join(_RANDOM.choice(alphabet) for _ in range(count - 1)) + "7"
-
-
-HEX = "0123456789abcdef"
-BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-CANARIES = {
-    "openai": "sk-" + letters(48), "openai-project": "sk-proj-" + letters(80), "openai-service": "sk-svcacct-" + letters(60),
-    "openai-admin": "sk-admin-" + letters(60), "anthropic": "sk-ant-api03-" + letters(93), "openrouter": "sk-or-v1-" + letters(64, HEX),
-    "langfuse": "sk-lf-" + str(uuid.uuid4()), "groq": "gsk_" + letters(52), "huggingface": "hf_" + letters(34),
-    "replicate": "r8_" + letters(37), "perplexity": "pplx-" + letters(48), "xai": "xai-" + letters(80), "fireworks": "fw_" + letters(24),
-    "nvidia": "nvapi-" + letters(64), "tavily": "tvly-" + letters(32), "langsmith": "lsv2_pt_" + letters(32, HEX) + "_" + letters(10, HEX),
-    "pinecone": "pcsk_" + letters(50), "aws-id": "AKIA" + letters(16, BASE32), "aws-session": "ASIA" + letters(16, BASE32),
-    "google": "AIza" + letters(35), "google-oauth": "GOCSPX-" + letters(28), "google-token": "ya29." + letters(60),
-    "digitalocean": "dop_v1_" + letters(64, HEX), "alibaba": "LTAI" + letters(20), "databricks": "dapi" + letters(32, HEX),
-    "supabase": "sbp_" + letters(40, HEX), "github": "ghp_" + letters(36), "github-server": "ghs_" + letters(36),
-    "github-fine": "github_pat_" + letters(82), "gitlab": "glpat-" + letters(20), "npm": "npm_" + letters(36),
-    "pypi": "pypi-" + letters(120), "docker": "dckr_pat_" + letters(27), "atlassian": "ATATT3" + letters(180),
-    "stripe": "sk_live_" + letters(24), "stripe-restricted": "rk_test_" + letters(24), "stripe-hook": "whsec_" + letters(32),
-    "slack": "xoxb-123456789012-" + letters(24), "slack-app": "xapp-1-" + letters(40), "telegram": "123456789:AA" + letters(33),
-    "sendgrid": "SG." + letters(22) + "." + letters(43), "mailgun": "key-" + letters(32, HEX), "mailchimp": letters(32, HEX) + "-us12",
-    "twilio": "SK" + letters(32, HEX), "shopify": "shpat_" + letters(32, HEX), "notion": "ntn_" + letters(46), "linear": "lin_api_" + letters(40),
-    "airtable": "pat" + letters(14) + "." + letters(64, HEX), "figma": "figd_" + letters(40), "postman": "PMAK-" + letters(24, HEX) + "-" + letters(34, HEX),
-    "doppler": "dp.pt." + letters(43), "vault": "hvs." + letters(90), "newrelic": "NRAK-" + letters(27, string.ascii_uppercase + string.digits),
-    "grafana": "glsa_" + letters(32) + "_" + letters(8, HEX), "posthog": "phx_" + letters(43),
-    "jwt": f"eyJhbGciOiJIUzI1NiJ9.eyJ{letters(40)}.{letters(43)}", "age": "AGE-SECRET-KEY-1" + letters(58, string.ascii_uppercase),
-    "azure-ad": letters(3) + "8Q~" + letters(34), "discord": "M" + letters(24) + ".X" + letters(5) + "." + letters(38),
-    "vercel": "vercel_blob_rw_" + letters(40), "planetscale": "pscale_tkn_" + letters(43), "logfire": "pylf_v1_us_" + letters(43),
-}  # fmt: skip
-
 
 @pytest.mark.parametrize("kind", CANARIES)
-@pytest.mark.parametrize("around", ["{}", "key={}", 'x = "{}"', "use {}, please", "({})", '{{"k": "{}"}}', "a\n{}\nb"])
+@pytest.mark.parametrize(
+    "around", ["{}", "key={}", 'x = "{}"', "use {}, please", "({})", '{{"k": "{}"}}', "a\n{}\nb", "a\\n{}\\nb"]
+)
 def test_a_key_is_gone_wherever_it_stands(kind: str, around: str) -> None:
     clean = redact(around.format(CANARIES[kind]))
     assert REDACTED in clean
@@ -79,6 +46,20 @@ def test_there_are_at_least_forty_kinds() -> None:
         ("GET /v1?api_key=abcdef123456&x=1", "GET /v1?api_key=[REDACTED]&x=1"),
         ("Authorization: Basic dXNlcjpwYXNzd29yZA==", "Authorization: Basic [REDACTED]"),
         ("{'Authorization': 'Bearer abcdef1234567890'}", "{'Authorization': 'Bearer [REDACTED]'}"),
+        ("postgres://me:a@b/c#d@db/x", "postgres://me:[REDACTED]@db/x"),
+        ("Server=s;User ID=u;Password={a;b=c1};Encrypt=True", "Server=s;User ID=u;Password={[REDACTED]};Encrypt=True"),
+        ("jdbc:oracle:thin:scott/tiger9@//h:1521/x", "jdbc:oracle:thin:scott/[REDACTED]@//h:1521/x"),
+        ("curl -u ada:s3cret99 https://h", "curl -u ada:[REDACTED] https://h"),
+        ("mysql --password=s3cret99x db", "mysql --password=[REDACTED] db"),
+        ("tool --api-key s3cret99x run", "tool --api-key [REDACTED] run"),
+        ("db:\n  password: s3cret99x\n", "db:\n  password: [REDACTED]\n"),
+        ('api_key = "s3cret99x"\n', 'api_key = "[REDACTED]"\n'),
+        ("<password>s3cret99x</password>", "<password>[REDACTED]</password>"),
+        ("Set-Cookie: sid=s3cret99xs3cret99x; Path=/", "Set-Cookie: sid=[REDACTED]; Path=/"),
+        ("https://b.s3.amazonaws.com/k?X-Amz-Signature=" + "0a1b" * 16, "https://b.s3.amazonaws.com/k?X-Amz-Signature=[REDACTED]"),
+        ("machine h login u password s3cret", "machine h login u password [REDACTED]"),
+        ("PGPASSWORD=s3cret99 psql", "PGPASSWORD=[REDACTED] psql"),
+        ('{"password":"a\\"s3cret99"}', '{"password":"[REDACTED]"}'),
         ("x-api-key: abcdef-123456", "x-api-key: [REDACTED]"),
         ("export OPENAI_API_KEY=abcdef123456", "export OPENAI_API_KEY=[REDACTED]"),
         ("https://hooks.slack.com/services/T00000000/B00000000/XXXX1234abcd", "https://hooks.slack.com/services/[REDACTED]"),
@@ -102,6 +83,11 @@ def test_of_a_secret_inside_a_larger_value_only_the_secret_goes(text: str, left:
         "sk-" + "x" * 30, "x = y  # pat on the back", "https://github.com/a/b/commit/0123456789abcdef0123456789abcdef01234567",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "gh_cli npm_config pypi-server hf_hub", "a" * 500,
         "postgres://me:$PASSWORD@db/x", "Authorization: Bearer <token>", "?token=[REDACTED]",
+        "client = OpenAI(api_key=os.environ['OPENAI_API_KEY'])", "api_key=settings.openai_api_key", "password = get_password2(user)",
+        "def login(user=None, password=None, usenetrc=True): pass", "password: required, at least 12 characters", "token_count = 123456789",
+        "ft:gpt-4o-mini:acme:my-run:9AbCdEf1", "gpt-4o-mini-2024-07-18", "isbn 978-3-16-148410-0", "primary-key: customer_id_2",
+        "set -u option:value1234", "--password-stdin something1", "<key>CFBundleVersion12</key>", "idempotency_key=order-12345678",
+        "http://localhost:8080/a@b", "public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH", "What is your password? Enter your password:",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_a_secret_stays(text: str) -> None:
