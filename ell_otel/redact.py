@@ -72,7 +72,7 @@ _HARMLESS = re.compile(
 # A name and a value in quotes with a colon between, the quotes perhaps escaped: JSON, also within a JSON string.
 _PAIR = re.compile(
     r"(?P<quote>\\{0,3}[\"'])(?P<name>[A-Za-z_][\w.-]{1,60})(?P=quote)\s{0,3}:\s{0,3}(?P=quote)"
-    r"(?P<value>(?:(?!(?P=quote))(?:\\.|[^\n])){4,400})(?P=quote)"
+    r"(?P<value>(?:(?!(?P=quote))(?:\\.|[^\\\n])){4,400})(?P=quote)"
 )
 # A name and a value as in a settings file, a shell's line or XML. What stands before the matched end of the name is
 # looked at afterwards. `re` finds a beginning quickly that is one of few characters.

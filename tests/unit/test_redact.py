@@ -155,6 +155,7 @@ def test_redaction_is_settled_after_one_pass(text: str) -> None:
 
 @pytest.mark.parametrize(
     "unit", ["a", "-", "://", "eyJ", "password=", "x:", "-----BEGIN PRIVATE KEY-----", "aws secret ", "?token=", "http://a:",
+             "'key': '" + "\\" * 50, "{\\\"a key\\\": \\\"", "\\\\", "eyJhbGciOi.", "curl ", "token ", "key: a", "-us", "password={",
              "Bearer ", "M", "sk-", "host=a password", ".", "\n", "AAAA", "=", "1:AA", "key-"],
 )  # fmt: skip
 def test_time_is_linear_in_the_text(unit: str) -> None:
