@@ -54,6 +54,10 @@ def _count(text: str) -> int:
     return number
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _durability(text: str) -> str:
     if text not in {"group", "strict"}:
         raise ValueError("group or strict")
@@ -121,6 +125,12 @@ class Settings:
         "Arguments and results longer than this, in characters of JSON, are cut.",
         "ELL_OTEL_VALUE_BYTES",
         parse=_count,
+    )
+    user_packages: tuple[str, ...] = _row(
+        (),
+        "Installed packages that are your own code, separated by commas: inlined in closures, programs at call sites.",
+        "ELL_OTEL_USER_PACKAGES",
+        parse=_names,
     )
     exit_ms: int = _row(
         2000, "Longest wait at exit for an endpoint, in milliseconds.", "ELL_OTEL_EXIT_MS", parse=_count

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ell_otel import git
-from ell_otel.closure import Closure, capture
+from ell_otel.closure import Closure, capture, source
 from ell_otel.program_pb2 import Git, Origin, Part, ProgramVersion, Use
 from ell_otel.telemetry import emit
 from ell_otel.telemetry.guard import guarded
 
 if TYPE_CHECKING:
+    from ell_otel.config import Settings
     from ell_otel.telemetry.providers import Pipeline
 
 ANNOUNCE_AGAIN_S: Final = 6 * 3600.0
@@ -57,9 +58,21 @@ class Program:
 
     def announced(self, pipeline: Pipeline) -> Closure:
         """The closure as of now, after its version has been announced through ``pipeline``."""
+        heed(pipeline.settings)
         closure = self.closure()
         announce(closure, pipeline)
         return closure
+
+
+def heed(settings: Settings) -> None:
+    """Have the closure engine take those packages for the user's that ``settings`` names."""
+    global _heeded
+    if settings is not _heeded:
+        source.count_as_users(settings.user_packages)
+        _heeded = settings
+
+
+_heeded: Settings | None = None
 
 
 def announce(closure: Closure, pipeline: Pipeline) -> None:

@@ -130,6 +130,11 @@ def _operating(commands: Any) -> None:
         "--into", default="ell-demo", metavar="FOLDER", help="where the demo app goes (default: ell-demo)"
     )
 
+    run_it = _command(commands, "run", "running:run", "run an app that has never heard of us: each model call is known")
+    run_it.usage = "ell-otel run [--dir DIR] (app.py | -m MODULE | -- COMMAND) [ARGUMENT ...]"
+    run_it.add_argument("-m", dest="module", metavar="MODULE", help="run a module, as python -m does")
+    run_it.add_argument("application", nargs=argparse.REMAINDER, metavar="app.py ARGUMENT ...", help="what to run")
+
     serve = _command(commands, "serve", "operating:serve", "receive OTLP, and answer ClickHouse and REST clients")
     serve.add_argument("--host", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("--grpc-port", type=int, metavar="PORT", help="OTLP/gRPC (default: 4317; 0: any free port)")

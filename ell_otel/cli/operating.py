@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ell_otel.ingest.counters import Counters
     from ell_otel.ingest.service import Component, Fronts
     from ell_otel.store.client import Store
+    from ell_otel.store.queries import Attribution
 
 PACKAGES: Final = {
     "openai": "ell-otel[openai]",
@@ -190,6 +191,7 @@ def _store(settings: Settings, directory: Path, output: Output) -> Iterator[Find
             counts = queries.counts(store)
             unpriced = queries.unpriced_models(store)
             losses = queries.losses(store)
+            attribution = queries.attribution(store)
     except EllOtelError as error:
         yield Finding("problem", "store", str(error))
         return
@@ -201,7 +203,26 @@ def _store(settings: Settings, directory: Path, output: Output) -> Iterator[Find
     )
     for model in unpriced:
         yield Finding("warning", "price", f"{model.model}: {model.inferences} requests without a known price")
+    yield from _attribution(attribution)
     if losses:
         yield Finding(
             "warning", "losses", f"{losses} records were lost before they were accepted; the last reason is in ell.loss"
+        )
+
+
+def _attribution(found: Attribution) -> Iterator[Finding]:
+    if found.without_program:
+        yield Finding(
+            "warning",
+            "programs",
+            f"{found.without_program} of {found.inferences} model requests name no program: nothing of yours was on "
+            "the stack. Decorate with @ell.program what starts them, or name your installed packages in "
+            "ELL_OTEL_USER_PACKAGES",
+        )
+    for producer, spans in found.duplicates:
+        yield Finding(
+            "warning",
+            "duplicate",
+            f"{producer} described {spans} model requests that another instrumentation describes too; they count "
+            "once. Switch one of the two off",
         )

@@ -27,7 +27,7 @@ def settings_page() -> str:
     ]
     for row in fields(Settings):
         names = ", ".join(f"`{name}`" for name in row.metadata["env"])
-        default = "" if row.default in ("", None) else f"`{row.default}`"
+        default = "" if row.default in ("", None, ()) else f"`{row.default}`"
         lines.append(f"| `{row.name}` | {names} | {default} | {row.metadata['doc'].replace('|', chr(92) + '|')} |")
     return "\n".join(lines) + "\n"
 

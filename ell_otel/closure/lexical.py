@@ -22,6 +22,7 @@ from ell_otel.closure.currency import Observed
 from ell_otel.closure.nested import fingerprint
 from ell_otel.closure.programs import used_programs
 from ell_otel.closure.resolution import Resolution
+from ell_otel.closure.source import unit_of_code
 from ell_otel.closure.spaces import MISSING, Kept, Slot, program_module
 from ell_otel.closure.wrappers import unwrapped
 
@@ -131,6 +132,8 @@ def _subject(target: Any) -> Any:
 
 def _root(resolution: Resolution, target: Any, subject: Any) -> Kept | None:
     """Keep the statement that made the target, and what a partial or a receiver adds to it."""
+    if getattr(getattr(subject, "__code__", None), "co_name", "") == "<module>":
+        return _top_level(resolution, subject)
     bound = _bound_name(target, subject)
     space = resolution.spaces.of_globals(subject_globals(subject)) if bound else None
     slot = resolution.slot(space, bound) if space is not None and bound else resolution.values.code_slot(subject)
@@ -151,6 +154,22 @@ def _root(resolution: Resolution, target: Any, subject: Any) -> Kept | None:
     elif isinstance(target, functools.partial) and not bound:
         resolution.add_value(f"{getattr(subject, '__name__', 'target')}_partial", target)
     return root
+
+
+def _top_level(resolution: Resolution, subject: types.FunctionType) -> Kept | None:
+    """Keep what a module, script or cell does by itself; definitions and imports only where that needs them."""
+    space = resolution.spaces.of_globals(subject.__globals__)
+    unit = unit_of_code(subject.__code__, subject.__globals__) if space is not None else None
+    if space is None or unit is None:
+        resolution.incomplete(f"nothing is known of the source of {subject.__module__}")
+        return None
+    kept = []
+    for position, statement in enumerate(space.index.statements):
+        same = statement.unit is unit or statement.unit.text.rstrip() == unit.text.rstrip()
+        if same and not statement.is_definition and not statement.is_import:
+            kept.append(resolution.keep_whole(space, position))
+            resolution.roots += [resolution.slot(space, name) for name in sorted(statement.analysis.names("read"))]
+    return kept[-1] if kept else None
 
 
 def _bound_name(target: Any, subject: Any) -> str:

@@ -21,7 +21,7 @@ import tokenize
 import warnings
 import zipimport
 from bisect import bisect_right
-from collections.abc import Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
@@ -30,6 +30,7 @@ from typing import Any
 OWN_PACKAGE = __name__.partition(".")[0]
 _SITE_NAMES = ("site-packages", "dist-packages")
 _MAX_CACHED = 4096
+_users: frozenset[str] = frozenset()
 _RUNS_THE_CELL = re.compile(r"%%(?:time|capture|prun|debug)\b")  # cell magics that execute the rest in the notebook
 _COMMAND_OPTION = re.compile(r"-[bBdEiIOPqRsSuvx]*c")
 
@@ -231,6 +232,12 @@ def _unit_in_archive(path: str) -> Unit | None:
     return None
 
 
+def count_as_users(packages: Iterable[str]) -> None:
+    """Take these packages and what is in them for the user's own code, although they are installed."""
+    global _users
+    _users = frozenset(packages)
+
+
 def is_installed(name: str, namespace: Mapping[str, Any] | None, file: str | None, paths: list[str]) -> bool:
     """Whether a module is imported rather than inlined: built-in, frozen, standard library or a site directory.
 
@@ -240,6 +247,8 @@ def is_installed(name: str, namespace: Mapping[str, Any] | None, file: str | Non
     top = name.partition(".")[0]
     if top == OWN_PACKAGE:
         return True
+    if _users and any(name == package or name.startswith(f"{package}.") for package in _users):
+        return False
     if file:
         return _in_site(os.path.abspath(file))
     if paths:

@@ -86,6 +86,7 @@ def calling(depth: int = 1) -> CallSite | None:
         if invocations.current() is not None or invocations.scope() is not None:
             return None
         pipeline = current.pipeline()
+        registry.heed(pipeline.settings)
         frame = None if pipeline.settings.disabled else _program_frame(sys._getframe(depth))
         if frame is None:
             return None

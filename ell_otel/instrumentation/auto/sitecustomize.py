@@ -1,7 +1,8 @@
 """Instruments the Python that starts with this folder first on its path: ``ell-otel run`` puts it there.
 
-Nothing is loaded before the application imports a library that asks models, or OpenTelemetry. A ``sitecustomize`` of
-the user's runs as it would without us, and the folder is taken off the path again.
+Nothing is loaded before the application has imported a library that asks models, or has set a tracer provider: we must
+not import OpenTelemetry's SDK in the midst of its own import. A ``sitecustomize`` of the user's runs as it would
+without us, and the folder is taken off the path again.
 """
 
 import importlib.machinery
@@ -10,29 +11,62 @@ import os
 import sys
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-_LIBRARIES = ("anthropic", "litellm", "openai", "opentelemetry.trace")
+_LIBRARIES = ("anthropic", "litellm", "openai")
 
 
-def _instrument(_: object) -> None:
-    import ell_otel
+class _Once:
+    """The one time that this process is instrumented. Never raises."""
 
-    ell_otel.instrument()
+    def __init__(self):
+        self.done = False
+        self.give_back = lambda: None  # what `watch` has replaced
+
+    def instrument(self, _=None):
+        if self.done:
+            return
+        self.done = True
+        self.give_back()
+        try:
+            import ell_otel
+
+            ell_otel.instrument()
+        except Exception as error:
+            sys.stderr.write(f"ell-otel cannot instrument this process, which goes on without: {error!r}\n")
+
+    def watch(self, trace):
+        """Instrument as soon as the application sets a tracer provider, for the libraries that report to it."""
+        if self.done:
+            return
+        original = trace.set_tracer_provider
+
+        def set_tracer_provider(*args, **kwargs):
+            original(*args, **kwargs)
+            self.instrument()
+
+        def give_back():
+            if trace.set_tracer_provider is set_tracer_provider:
+                trace.set_tracer_provider = original
+
+        self.give_back = give_back
+        trace.set_tracer_provider = set_tracer_provider
 
 
-def _wait_for_libraries() -> None:
+def _wait():
     try:
         from ell_otel import config
 
         if config.resolve().disabled:
             return
         import wrapt
-    except Exception:  # another Python without ell_otel, or a setting that cannot be read: no reason to fail
+    except Exception:  # another Python, without ell_otel, or a setting that cannot be read: no reason to fail
         return
+    once = _Once()
     for name in _LIBRARIES:
-        wrapt.register_post_import_hook(_instrument, name)
+        wrapt.register_post_import_hook(once.instrument, name)
+    wrapt.register_post_import_hook(once.watch, "opentelemetry.trace")
 
 
-def _run_the_users() -> None:
+def _run_the_users():
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != _HERE]
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path)
     if spec is not None and spec.loader is not None:
@@ -41,5 +75,5 @@ def _run_the_users() -> None:
         spec.loader.exec_module(module)
 
 
-_wait_for_libraries()
+_wait()
 _run_the_users()

@@ -6,9 +6,10 @@ Lists never read content columns.
 
 from ell_otel.store.queries.cost import unpriced_models
 from ell_otel.store.queries.invocations import InvocationFilter, find_invocation, invocations, trace
-from ell_otel.store.queries.programs import counts, find_version, losses, programs, versions
+from ell_otel.store.queries.programs import attribution, counts, find_version, losses, programs, versions
 from ell_otel.store.queries.references import VersionKey, resolve_program, resolve_version
 from ell_otel.store.queries.results import (
+    Attribution,
     Counts,
     Evaluation,
     Inference,
@@ -23,6 +24,7 @@ from ell_otel.store.queries.results import (
 )
 
 __all__ = [
+    "Attribution",
     "Counts",
     "Evaluation",
     "Inference",
@@ -36,6 +38,7 @@ __all__ = [
     "Version",
     "VersionDetail",
     "VersionKey",
+    "attribution",
     "counts",
     "find_invocation",
     "find_version",

@@ -11,7 +11,7 @@ from ell_otel import semconv
 from ell_otel.store.client import Store
 from ell_otel.store.queries.cost import priced_inferences
 from ell_otel.store.queries.references import NUMBERED, VersionKey, resolve_program, resolve_version
-from ell_otel.store.queries.results import Counts, Program, Version, VersionDetail
+from ell_otel.store.queries.results import Attribution, Counts, Program, Version, VersionDetail
 
 # The same columns for a program and for one of its versions.
 _FIGURES: Final = """
@@ -167,6 +167,21 @@ def counts(store: Store) -> Counts:
         """
     )
     return Counts(**row)  # type: ignore[arg-type]
+
+
+def attribution(store: Store) -> Attribution:
+    """How many model requests name no program, and which instrumentations described requests that another had."""
+    counted = store.query(
+        f"SELECT countIf(ProgramName = '') AS unknown, count() AS all FROM {semconv.TABLE_INFERENCES} FINAL"
+    )
+    twice = store.query(
+        f"SELECT Producer, count() AS spans FROM {semconv.TABLE_DUPLICATES} FINAL GROUP BY Producer ORDER BY Producer"
+    )
+    return Attribution(
+        inferences=int(str(counted[0]["all"])),
+        without_program=int(str(counted[0]["unknown"])),
+        duplicates=tuple((str(row["Producer"]), int(str(row["spans"]))) for row in twice),
+    )
 
 
 def losses(store: Store) -> int:

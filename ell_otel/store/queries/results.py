@@ -201,3 +201,12 @@ class Counts:
     invocations: int
     inferences: int
     evaluations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Of ``inferences``, how many name no program; ``duplicates`` holds (instrumentation, spans) pairs."""
+
+    inferences: int
+    without_program: int
+    duplicates: tuple[tuple[str, int], ...]

@@ -19,7 +19,7 @@ from ell_otel.store.migrate import migrate, statements, status
 from ell_otel.store.writer import LOG_COLUMNS, TRACE_COLUMNS, write
 
 Open = Callable[..., Store]
-NAMES = ["0001_otel.sql", "0002_invocations.sql", "0003_programs.sql", "0004_prices.sql"]
+NAMES = ["0001_otel.sql", "0002_invocations.sql", "0003_programs.sql", "0004_prices.sql", "0005_duplicates.sql"]
 
 
 def test_a_dry_run_lists_and_changes_nothing(opened: Open) -> None:
