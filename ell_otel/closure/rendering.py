@@ -42,15 +42,20 @@ def statement_text(kept: Kept) -> tuple[str, bool]:
     hidden = change_edits(unit, secrets)
     renames = _renames(kept)
     if any(edit is None or _inside(edit, hidden) for _, edit in renames):
-        return _unparsed(kept, renames, secrets) + _own_names(kept), False
+        return _unparsed(kept, renames, secrets), False
     edits = hidden + [edit for _, edit in renames if edit is not None]
     edits += [_import_edit(unit, group) for group in _grouped(kept.imports)]
     edits += [(*unit.span(call.node), slot.named().text_name) for call, slot in kept.calls]
-    text = redacted_comments(_edited(unit, start, end, edits, _indent(kept)))
+    decorators = [_edited(unit, *unit.span(decorator), edits, 0) for decorator in _own_decorators(kept)]
+    text = ""
+    if decorators:
+        text = _edited(unit, start, unit.line_start(kept.statement.first_line), edits, _indent(kept))
+        start = unit.line_start(node.lineno)
+    text = redacted_comments(text + _edited(unit, start, end, edits, _indent(kept)))
     if kept.statement.made_up:
         name = kept.space.slots["lambda_"].named().text_name
         return f"{name} = ({text})" if "\n" in text else f"{name} = {text}", False
-    return text + _own_names(kept), not edits and not _indent(kept)
+    return text + _own_names(kept, decorators), not edits and not _indent(kept)
 
 
 def alias_lines(kept: Kept) -> str:
@@ -208,7 +213,21 @@ def _unparsed(kept: Kept, renames: list[tuple[Reference, Edit | None]], secrets:
         _rename_node(memo[id(reference.node)], reference.name, slot.named().text_name)
     for group in _grouped(kept.imports):
         _replace_import(tree, memo[id(group[0][0].node)], group)
-    return ast.unparse(tree)
+    for call, slot in kept.calls:
+        _replace_expression(tree, memo[id(call.node)], ast.Name(slot.named().text_name))
+    decorators = []
+    if _own_decorators(kept) and isinstance(tree, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        decorators, tree.decorator_list = [ast.unparse(decorator) for decorator in tree.decorator_list], []
+    return ast.unparse(tree) + _own_names(kept, decorators)
+
+
+def _replace_expression(tree: ast.AST, old: object, new: ast.expr) -> None:
+    for parent in ast.walk(tree):
+        for name, value in ast.iter_fields(parent):
+            if value is old:
+                setattr(parent, name, new)
+            elif isinstance(value, list):
+                value[:] = [new if item is old else item for item in value]
 
 
 def _rename_node(node: object, old: str, new: str) -> None:
@@ -267,13 +286,32 @@ def _replace_import(tree: ast.AST, node: object, group: list[tuple[LocalImport, 
                 body[position : position + 1] = replacement
 
 
-def _own_names(kept: Kept) -> str:
-    """A renamed class or function keeps the name it goes by (in a `repr`, a schema, a traceback)."""
+def _own_names(kept: Kept, decorators: list[str]) -> str:
+    """A renamed class or function keeps the name it goes by (in a `repr`, a schema, a traceback).
+
+    Its decorators, where they were taken off it, are called after that, so that they see that name too.
+    """
     node = kept.statement.node
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+    new = _new_name(kept)
+    if not new or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return ""
-    slot = kept.space.slots.get(node.name)
-    new = slot.named().text_name if slot is not None else ""
-    if new in ("", node.name) or (node.decorator_list and not isinstance(node, ast.ClassDef)):
-        return ""
-    return f"\n{new}.__name__ = {new}.__qualname__ = {node.name!r}"
+    lines = [f"\n{new}.__name__ = {new}.__qualname__ = {node.name!r}"]
+    value = new
+    for decorator in reversed(decorators):
+        value = f"{decorator}({value})" if re.fullmatch(r"[\w.]+", decorator) else f"({decorator})({value})"
+    return "\n".join([*lines, f"{new} = {value}"] if decorators else lines)
+
+
+def _own_decorators(kept: Kept) -> list[ast.expr]:
+    """The decorators that are taken off, because the function had to be renamed."""
+    node = kept.statement.node
+    taken = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and _new_name(kept)
+    return node.decorator_list if taken else []  # type: ignore[attr-defined]
+
+
+def _new_name(kept: Kept) -> str:
+    """The name a definition was given in the text; nothing when it keeps its own."""
+    name = getattr(kept.statement.node, "name", "")
+    slot = kept.space.slots.get(name)
+    new = slot.named().text_name if name and slot is not None else ""
+    return new if new != name else ""

@@ -16,13 +16,16 @@ def test_an_attribute_of_a_module_set_while_running_is_seen_by_the_module(projec
     assert alone(closure).ask() == 5
 
 
-@pytest.mark.xfail(strict=True, reason="the decorator sees the name that the text had to give the function")
-def test_a_decorated_function_that_is_renamed_keeps_its_name_for_its_decorator(project: Project) -> None:
-    project.write(
-        tools="NAMES = []\ndef tool(fn):\n    NAMES.append(fn.__name__)\n    return fn\n@tool\ndef search(): return NAMES\n",
-        main="import tools\ndef search(): return 1\ndef ask(): return tools.search(), search()\n",
+@pytest.mark.xfail(
+    strict=True, reason="which of an unloaded module's lazy names are which is not to be read from its text"
+)
+def test_a_lazy_name_of_a_package_that_is_not_loaded_is_found(project: Project) -> None:
+    lazy = (
+        "import importlib\ndef __getattr__(name): return getattr(importlib.import_module('.prompts', __name__), name)\n"
     )
-    assert alone(project.capture()).ask() == (["search"], 1)
+    project.write_file("shop/__init__.py", lazy)
+    project.write(shop__prompts="SYSTEM = 's'\n", main="def ask():\n    from shop import SYSTEM\n    return SYSTEM\n")
+    assert not project.capture().partial
 
 
 @pytest.mark.xfail(strict=True, reason="names in strings are not looked for")
@@ -47,3 +50,13 @@ def test_registration_through_a_default_argument_is_found(project: Project) -> N
         "@on\ndef a(): return 'A'\ndef ask(): return [f() for f in HANDLERS]\n"
     )
     assert alone(project.capture()).ask() == ["A"]
+
+
+@pytest.mark.xfail(strict=True, reason="a module imported only for what it does to others is not looked at")
+def test_a_module_imported_for_its_side_effect_belongs_to_the_closure(project: Project) -> None:
+    project.write(
+        registry="WORDS = []\n",
+        plugin="import registry\nregistry.WORDS.append('x')\n",
+        main="import plugin, registry\ndef ask(): return registry.WORDS\n",
+    )
+    assert alone(project.capture()).ask() == ["x"]
