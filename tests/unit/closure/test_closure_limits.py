@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from closure_projects import Project, alone
+
+from ell_otel.closure import capture
 
 
 @pytest.mark.xfail(strict=True, reason="a module rebuilt as an object is a copy of its names")
@@ -60,3 +64,14 @@ def test_a_module_imported_for_its_side_effect_belongs_to_the_closure(project: P
         main="import plugin, registry\ndef ask(): return registry.WORDS\n",
     )
     assert alone(project.capture()).ask() == ["x"]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="an `await` outside functions, as notebooks allow, is kept as it stands", raises=SyntaxError
+)
+def test_a_value_awaited_in_a_cell_runs_alone() -> None:
+    cells = ["async def get(): return 3", "V = await get()", "def ask(): return V"]
+    names: dict[str, Any] = {"__name__": "__main__", "_ih": ["", *cells], "V": 3}
+    exec(cells[0], names)
+    exec(cells[2], names)
+    assert alone(capture(names["ask"])).ask() == 3
