@@ -17,7 +17,7 @@ from ell_otel.errors import ConfigError
 
 DIRECTORY_NAME: Final = ".ell"
 CONTENT_SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-_ENTRIES: Final = frozenset({".gitignore", "quarantine", "spool", "store", "store.lock", "token"})
+_ENTRIES: Final = frozenset({".gitignore", "blobs", "quarantine", "spool", "store", "store.lock", "token"})
 _SET_BY_US: Final = "ELL_OTEL_SET_BY_US"
 _PROJECT_MARKERS: Final = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
@@ -131,6 +131,12 @@ class Settings:
         "Installed packages that are your own code, separated by commas: inlined in closures, programs at call sites.",
         "ELL_OTEL_USER_PACKAGES",
         parse=_names,
+    )
+    blobs: str = _row(
+        "",
+        "Where images, sound and files of requests are kept by digest: a folder, or a URL that fsspec knows. "
+        "Empty: blobs in the .ell folder; none towards an endpoint.",
+        "ELL_OTEL_BLOBS",
     )
     exit_ms: int = _row(
         2000, "Longest wait at exit for an endpoint, in milliseconds.", "ELL_OTEL_EXIT_MS", parse=_count

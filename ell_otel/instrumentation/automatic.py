@@ -12,7 +12,7 @@ from typing import Any
 from opentelemetry import trace
 
 from ell_otel import config
-from ell_otel.instrumentation import callsite, entries, openai, patch
+from ell_otel.instrumentation import callsite, entries, openai_spans, patch
 from ell_otel.telemetry import current, stamping
 from ell_otel.telemetry.guard import guarded
 
@@ -26,7 +26,7 @@ def instrument() -> None:
     with guarded("instrumenting"):
         if config.resolve().disabled:
             return
-        openai.prepare()
+        openai_spans.prepare()
         entries.prepare()
         stamping.use_finder(_on_the_stack)
         if not patch.is_patched(trace, "set_tracer_provider"):

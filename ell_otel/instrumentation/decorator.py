@@ -20,7 +20,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from ell_otel import semconv
-from ell_otel.instrumentation import openai, origins
+from ell_otel.instrumentation import openai_spans, origins
 from ell_otel.registry import Program
 from ell_otel.telemetry import current
 from ell_otel.telemetry import invocation as invocations
@@ -67,7 +67,7 @@ def instrumented(
     ``before`` is called ahead of every run, outside its span.
     What else the target offers, as an ``lru_cache`` does ``cache_clear``, the wrapper offers too.
     """
-    openai.prepare()
+    openai_spans.prepare()
     watched = Program(target, _names_around(target), before)
     kind = body if inspect.isroutine(body) or isinstance(body, functools.partial) else type(body).__call__
     if inspect.isasyncgenfunction(kind):

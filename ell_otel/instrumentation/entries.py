@@ -34,11 +34,11 @@ _METHODS: Final[_Methods] = {
 """None is patched before its module is imported."""
 
 _INSTRUMENTED: Final[_Methods] = {
-    "openai.resources.chat.completions": _of("Completions", "AsyncCompletions", methods=("create", "parse")),
-    "openai.resources.responses.responses": _of("Responses", "AsyncResponses", methods=("create", "parse", "stream")),
-    "openai.resources.embeddings": _of("Embeddings", "AsyncEmbeddings"),
+    "openai.resources.chat.completions": _of("Completions", "AsyncCompletions", methods=("parse",)),
+    "openai.resources.responses.responses": _of("Responses", "AsyncResponses", methods=("parse", "stream")),
 }
-"""Those that the instrumentation of ``openai`` has patched already: our wrapper must be outside of its."""
+"""Those that the instrumentation of ``openai`` has patched already: our wrapper must be outside of its. The ``create``
+methods are not among them: ``openai_spans`` sees to those itself."""
 
 _LITELLM: Final = (
     *("completion", "acompletion", "embedding", "aembedding", "text_completion", "atext_completion"),

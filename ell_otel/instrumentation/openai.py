@@ -1,8 +1,4 @@
-"""The one module that knows the ``openai`` package: its spans, its clients, its requests and its responses.
-
-Spans come from OpenTelemetry's own ``opentelemetry-instrumentation-genai-openai``. It is switched on when ``openai`` is
-imported, whichever comes first, so that a program without it never pays for it.
-"""
+"""The ``openai`` package as our decorators use it: clients, requests and answers. Its spans: ``openai_spans``."""
 
 from __future__ import annotations
 
@@ -11,50 +7,14 @@ import contextlib
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.metrics import NoOpMeterProvider
-
-from ell_otel import config
 from ell_otel.errors import InstrumentationError
-from ell_otel.instrumentation import patch
 from ell_otel.instrumentation.conversation import Message, Tool, ToolCall
-from ell_otel.telemetry import current
-from ell_otel.telemetry.guard import guarded, tell
+from ell_otel.instrumentation.openai_genai import INSTALL
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
-
-INSTALL: Final = "pip install 'ell-otel[openai]'"
-
-
-# -- spans ------------------------------------------------------------------------------------------------------------
-
-
-def prepare() -> None:
-    """See to it that ``openai`` is instrumented as soon as it is imported. Costs nothing until then. Never raises."""
-    with guarded("preparing to instrument openai"):
-        if not config.resolve().disabled:
-            patch.on_import("openai", _instrument)
-
-
-def _instrument(_: object) -> None:
-    with guarded("instrumenting openai"):
-        try:
-            from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
-        except ImportError as error:
-            tell("openai", f"openai cannot be instrumented, no model spans: {error}. {INSTALL}")
-            return
-        instrumentor = OpenAIInstrumentor()
-        if instrumentor.is_instrumented_by_opentelemetry:
-            return  # the application did it; its spans are stamped all the same if they go through its provider
-        # The pipeline decides about contents when it is made; the instrumentation wants to know already now.
-        switch = "SPAN_ONLY" if config.resolve().record_content else "NO_CONTENT"
-        config.set_for_libraries(config.CONTENT_SWITCH, switch)
-        # Metrics cost as much as the span; ours are computed from spans.
-        instrumentor.instrument(tracer_provider=current.tracer_provider(), meter_provider=NoOpMeterProvider())
-        patch.afterwards(instrumentor.uninstrument)
-
 
 # -- clients ----------------------------------------------------------------------------------------------------------
 

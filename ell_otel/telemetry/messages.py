@@ -42,9 +42,20 @@ _TEXTUAL: Final = frozenset(
 _CALLABLE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType)
 
 
-def to_json(value: object, budget: int) -> str:
+class Redacted(str):
+    """Text without secrets and without lone surrogates: nobody needs to look at it again before it is exported."""
+
+    __slots__ = ()
+
+
+def redacted(text: str) -> Redacted:
+    """``text`` as it may leave the process."""
+    return Redacted(redact.redact(clean(text)))
+
+
+def to_json(value: object, budget: int) -> Redacted:
     """``value`` as JSON text of about ``budget`` characters at most, secrets redacted. Never raises."""
-    return _dumped(redact.redact_data(_Rendering(budget).plain(value, 0)))
+    return Redacted(_dumped(redact.redact_data(_Rendering(budget).plain(value, 0))))
 
 
 def clean(text: str) -> str:
@@ -64,13 +75,21 @@ def named_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs:
     return {**named, **kwargs}
 
 
-def error_text(error: BaseException) -> str:
+def error_text(error: BaseException) -> Redacted:
     """An exception's type and message, cut and with secrets redacted. Its ``__str__`` may fail; that is said then."""
+    return redacted(f"{type(error).__name__}: {_message(error)}")
+
+
+def error_message(error: BaseException) -> Redacted:
+    """As ``error_text``, without the type."""
+    return redacted(_message(error))
+
+
+def _message(error: BaseException) -> str:
     try:
-        message = str(error)[:MAX_ERROR]
+        return str(error)[:MAX_ERROR]
     except Exception:
-        message = "(its message cannot be had)"
-    return redact.redact(clean(f"{type(error).__name__}: {message}"))
+        return "(its message cannot be had)"
 
 
 class Items:
@@ -98,11 +117,11 @@ class Items:
         if self._left <= 0:
             kept.append(_CUT if self._texts is not None else _dumped(_CUT))
 
-    def json(self) -> str:
+    def json(self) -> Redacted:
         """All items as one text where all were text, as in a stream of words; else as a list."""
         if self._texts:
-            return _dumped(redact.redact_data("".join(self._texts)))
-        return f"[{','.join(self._rendered)}]"
+            return Redacted(_dumped(redact.redact_data("".join(self._texts))))
+        return Redacted(f"[{','.join(self._rendered)}]")
 
 
 def _dumped(plain: object) -> str:

@@ -41,18 +41,18 @@ _TOOL_CALL: Final = re.compile(r"tool_calls\.(\d+)\.tool_call\.(id|function\.nam
 _TEXT: Final = re.compile(r"contents\.\d+\.message_content\.text")
 
 
-def translate(attributes: dict[str, Any]) -> dict[str, Any]:
+def translate(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Step: what OpenInference says about a model request, said as the GenAI conventions do."""
     operation = _OPERATIONS.get(str(attributes.get(semconv.OPENINFERENCE_KIND)))
     if operation is None or semconv.GEN_AI_OPERATION_NAME in attributes:
-        return attributes
+        return {}
     said: dict[str, Any] = {semconv.GEN_AI_OPERATION_NAME: operation}
     said.update({ours: attributes[theirs] for theirs, ours in _NAMES.items() if theirs in attributes})
     for prefix, name in _MESSAGES.items():
         if messages := _messages(attributes, prefix):
             said[name] = json.dumps(messages, ensure_ascii=False)
-    kept = {name: value for name, value in attributes.items() if not name.startswith(_CONTENT)}
-    return said | kept
+    said = {name: value for name, value in said.items() if name not in attributes}
+    return said | {name: None for name in attributes if name.startswith(_CONTENT)}
 
 
 def _messages(attributes: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:

@@ -1,8 +1,7 @@
 """What happens to a span between its start and the exporter.
 
-At its start it is stamped (``stamping.py``). At its end it passes a list of steps, each a function from attributes to
-attributes, and goes on to the next processor. The SDK freezes a span's attributes before it tells anyone that it has
-ended, so the steps work on a copy, which only our own export sees.
+At its start it is stamped (``stamping.py``). At its end a list of steps says what has to change about its attributes, and it
+goes on to the next processor. The SDK freezes a span's attributes before it tells anyone that it has ended, so a change is made on a copy, which only our own export sees. Most spans of ours need none.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from opentelemetry import trace
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import Status
 
-from ell_otel import redact, semconv
+from ell_otel import semconv
 from ell_otel.telemetry.batches import Sender
 from ell_otel.telemetry.guard import guarded
-from ell_otel.telemetry.messages import clean
+from ell_otel.telemetry.messages import Redacted, redacted
 
-Attributes = dict[str, Any]
+Attributes = Mapping[str, Any]
 """A span's attributes: name to scalar or sequence of scalars, as the SDK holds them."""
 
-Step = Callable[[Attributes], Attributes]
-"""One thing done to the attributes of every span of ours before export. May change its argument."""
+Step = Callable[[Attributes], dict[str, Any]]
+"""What is to change about the attributes of a span before export: new values by name, None for one to be dropped."""
 
 CONTENT: Final = frozenset(
     {
@@ -38,12 +37,11 @@ CONTENT: Final = frozenset(
         semconv.GEN_AI_SYSTEM_INSTRUCTIONS,
         semconv.GEN_AI_TOOL_CALL_ARGUMENTS,
         semconv.GEN_AI_TOOL_CALL_RESULT,
+        semconv.GEN_AI_TOOL_DEFINITIONS,
+        semconv.ELL_REQUEST,
     }
 )
 """Attributes that carry what people and models wrote."""
-
-_RENDERED: Final = frozenset({semconv.ELL_INVOCATION_ARGUMENTS, semconv.ELL_INVOCATION_RESULT})
-"""Those that ``messages.to_json`` made: redacted there, value by value, before they were escaped into JSON."""
 
 MAX_BESIDE: Final = 4096
 
@@ -155,12 +153,13 @@ class FinishProcessor(SpanProcessor):
         if self._stopped:  # an application's provider keeps us when we are configured anew
             return
         with guarded("finishing a span"):
-            attributes = {**(span.attributes or {}), **self._contents.take(span)}
-            if self._only_ours and not is_ours(attributes):
+            attributes = span.attributes or {}
+            changes: dict[str, Any] = dict(self._contents.take(span))
+            if self._only_ours and not changes and not is_ours(attributes):
                 return
             for step in self._steps:
-                attributes = step(attributes)
-            self._following.on_end(with_attributes(span, attributes))
+                changes.update(step({**attributes, **changes} if changes else attributes))
+            self._following.on_end(_changed(span, attributes, changes))
 
     def shutdown(self) -> None:
         self._stopped = True
@@ -175,33 +174,42 @@ def is_ours(attributes: Mapping[str, Any]) -> bool:
     return any(name.startswith(_OWN) for name in attributes)
 
 
-def redact_content(attributes: Attributes) -> Attributes:
+def redact_content(attributes: Attributes) -> dict[str, Any]:
     """Step: secrets in messages, arguments and results are replaced, whichever library recorded them."""
-    for name in (CONTENT - _RENDERED) & attributes.keys():
-        if isinstance(attributes[name], str):
-            attributes[name] = redact.redact(clean(attributes[name]))
-    return attributes
+    return {
+        name: redacted(value)
+        for name in CONTENT
+        if isinstance(value := attributes.get(name), str) and type(value) is not Redacted
+    }
 
 
-def drop_content(attributes: Attributes) -> Attributes:
+def drop_content(attributes: Attributes) -> dict[str, Any]:
     """Step: no messages, arguments or results leave the process."""
-    for name in CONTENT & attributes.keys():
-        del attributes[name]
-    return attributes
+    return {name: None for name in CONTENT if name in attributes}
+
+
+def _changed(span: ReadableSpan, attributes: Attributes, changes: dict[str, Any]) -> ReadableSpan:
+    """``span`` with ``changes`` and without secrets in what it says of errors; itself if that is no difference."""
+    description = span.status.description
+    if not changes and not span.events and (not description or type(description) is Redacted):
+        return span
+    return with_attributes(
+        span, {name: value for name, value in {**attributes, **changes}.items() if value is not None}
+    )
 
 
 def with_attributes(span: ReadableSpan, attributes: Attributes) -> ReadableSpan:
-    """``span`` with ``attributes`` in place of its own."""
+    """``span`` with ``attributes`` in place of its own, and without secrets in what it says of errors."""
     status = span.status
-    if status.description:
-        status = Status(status.status_code, redact.redact(clean(status.description)))
+    if status.description and type(status.description) is not Redacted:
+        status = Status(status.status_code, redacted(status.description))
     return ReadableSpan(
         name=span.name,
         context=span.context,
         parent=span.parent,
         resource=span.resource,
         attributes=attributes,
-        events=span.events,
+        events=[_clean_event(event) for event in span.events],
         links=span.links,
         kind=span.kind,
         status=status,
@@ -209,3 +217,12 @@ def with_attributes(span: ReadableSpan, attributes: Attributes) -> ReadableSpan:
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
+
+
+def _clean_event(event: Event) -> Event:
+    """An event, such as an exception with its stack, without secrets."""
+    attributes = {
+        name: redacted(value) if isinstance(value, str) and type(value) is not Redacted else value
+        for name, value in (event.attributes or {}).items()
+    }
+    return Event(event.name, attributes, event.timestamp)

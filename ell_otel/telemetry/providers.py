@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from opentelemetry import trace
 from opentelemetry._logs import Logger, NoOpLogger, get_logger_provider
@@ -26,6 +26,7 @@ from opentelemetry.trace import Span, Tracer
 from ell_otel import config, semconv
 from ell_otel.errors import ConfigError, ExportError
 from ell_otel.telemetry import emit
+from ell_otel.telemetry.blobs import BLOBS_NAME, Blobs
 from ell_otel.telemetry.budget import Budget
 from ell_otel.telemetry.exporter import Losses, Remote, SpoolLogExporter, SpoolSpanExporter
 from ell_otel.telemetry.guard import guarded
@@ -76,6 +77,7 @@ class Pipeline:
         if isinstance(events := get_logger_provider(), LoggerProvider):
             events.add_log_record_processor(StampLogProcessor())
         self._connect(joined=joined is not None)
+        self.blobs = Blobs(settings.blobs or (str(self.directory / BLOBS_NAME) if self.directory else ""))
         self.tracer: Tracer = self.tracer_provider.get_tracer(semconv.SCOPE_NAME)
         self.logger: Logger = self._logger_provider.get_logger(semconv.SCOPE_NAME)
 
@@ -104,10 +106,16 @@ class Pipeline:
 
     def content(self, span: Span, name: str, value: str) -> None:
         """Record what people or models wrote on ``span``: for our export, and for others only if that was asked."""
+        self.record(span, {}, {name: value})
+
+    def record(self, span: Span, attributes: dict[str, Any], contents: dict[str, str]) -> None:
+        """As ``content``, for several contents, together with attributes that everybody may see."""
         if self._beside:
-            self._contents.put(span, name, value)
+            for name, value in contents.items():
+                self._contents.put(span, name, value)
         else:
-            span.set_attribute(name, value)
+            attributes = {**attributes, **contents}
+        span.set_attributes(attributes)
 
     def _add(self, processor: SpanProcessor) -> None:
         self._owned.append(processor)
@@ -124,13 +132,14 @@ class Pipeline:
 
     def flush(self) -> bool:
         """Hand on everything that has ended so far. True when all of it was."""
-        flushed = [processor.force_flush() for processor in self._owned]
+        flushed = [self.blobs.flush(), *(processor.force_flush() for processor in self._owned)]
         return all(flushed) and self._logger_provider.force_flush()
 
     def shutdown(self) -> None:
         """Flush and stop, within the exit deadline of the settings. Further spans are not recorded."""
         with guarded("ending"):
             self._losses.report()
+            self.blobs.flush()
             for processor in self._owned:
                 processor.shutdown()
             if self._remote is not None:
@@ -149,7 +158,7 @@ class DisabledPipeline(Pipeline):
         self.tracer = trace.NoOpTracer()
         self.logger = NoOpLogger(semconv.SCOPE_NAME)
 
-    def content(self, span: Span, name: str, value: str) -> None:
+    def record(self, span: Span, attributes: dict[str, Any], contents: dict[str, str]) -> None:
         """Nothing is recorded."""
 
     def flush(self) -> bool:

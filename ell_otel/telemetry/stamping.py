@@ -57,8 +57,8 @@ class StampProcessor(SpanProcessor):
             scope = invocations.scope(parent_context)
             about_model = is_about_model(span.attributes or {})
             stamp: Stamp | None = current.stamp if current is not None else scope.stamp if scope is not None else None
-            if stamp is None and about_model and _find is not None:
-                stamp = _find()
+            if stamp is None and about_model:
+                stamp = _own_stamp(span.attributes or {}) or (_find() if _find is not None else None)
             if stamp and (current is not None or about_model):
                 span.set_attributes(stamp)
             memo = _Memo(stamp or {}, scope)
@@ -126,6 +126,14 @@ def _mark_duplicate(span: Span, memo: _Memo) -> None:
         again = again or memo.scope.producer != producer
     if again:
         span.set_attribute(semconv.ELL_DUPLICATE, "true")
+
+
+def _own_stamp(attributes: Mapping[str, Any]) -> Stamp | None:
+    """What a span's maker has found out before it began the span: it knows better than the stack does now."""
+    version = attributes.get(semconv.ELL_PROGRAM_VERSION)
+    if version is None:
+        return None
+    return {semconv.ELL_PROGRAM_NAME: attributes[semconv.ELL_PROGRAM_NAME], semconv.ELL_PROGRAM_VERSION: version}
 
 
 def is_about_model(attributes: Mapping[str, Any]) -> bool:

@@ -1,0 +1,58 @@
+"""OpenTelemetry's own instrumentation of ``openai``, for the methods that ours does not cover."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from opentelemetry.metrics import NoOpMeterProvider
+
+from ell_otel import config
+from ell_otel.instrumentation import patch
+from ell_otel.telemetry import current
+from ell_otel.telemetry.guard import tell
+
+INSTALL: Final = "pip install 'ell-otel[openai]'"
+
+_instrumentor: Any = None
+_switched_on_by_us = False
+
+
+def instrument() -> None:
+    """Switch it on, unless the application has. Where that cannot be, it is told, and the rest goes without spans."""
+    global _instrumentor, _switched_on_by_us
+    rest = "chat, responses and embeddings are traced all the same; parse(), responses.stream() and retrieve() are not"
+    try:
+        from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
+    except ImportError as error:
+        tell("openai", f"opentelemetry-instrumentation-genai-openai cannot be imported ({error}): {rest}. {INSTALL}")
+        return
+    _instrumentor = OpenAIInstrumentor()
+    if _instrumentor.is_instrumented_by_opentelemetry:
+        return
+    # The pipeline decides about contents when it is made; the instrumentation wants to know already now.
+    switch = "SPAN_ONLY" if config.resolve().record_content else "NO_CONTENT"
+    config.set_for_libraries(config.CONTENT_SWITCH, switch)
+    try:
+        # Metrics cost as much as the span; ours are computed from spans.
+        _instrumentor.instrument(
+            tracer_provider=current.tracer_provider(),
+            meter_provider=NoOpMeterProvider(),
+            raise_exception_on_conflict=True,
+        )
+    except Exception as error:  # of the installed openai it knows that it cannot; or it finds out
+        tell("openai", f"opentelemetry-instrumentation-genai-openai refuses this openai ({error}): {rest}. {INSTALL}")
+        return
+    _switched_on_by_us = True
+    patch.afterwards(_switch_off)
+
+
+def _switch_off() -> None:
+    global _switched_on_by_us
+    if _switched_on_by_us:
+        _switched_on_by_us = False
+        _instrumentor.uninstrument()
+
+
+def is_in_charge() -> bool:
+    """Whether the application has switched it on itself: then it makes the spans, all of them."""
+    return not _switched_on_by_us and _instrumentor is not None and bool(_instrumentor.is_instrumented_by_opentelemetry)

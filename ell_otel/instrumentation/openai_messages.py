@@ -1,0 +1,358 @@
+"""What the OpenAI API takes and gives as messages, in the form of the GenAI conventions.
+
+Requests come as dicts or as the SDK's objects, so fields are read the same way of both. An iterator is left alone:
+the SDK is to consume it. Large parts are given to ``keep``, which returns the name they are kept under.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from ell_otel.telemetry.blobs import LARGE
+
+Keep = Callable[[bytes], str]
+Plain = dict[str, Any]
+
+_AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
+
+
+def field(value: Any, name: str) -> Any:
+    """A dict's item or an object's attribute; None where there is none."""
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def is_list(value: Any) -> bool:
+    """Whether ``value`` can be read more than once, item by item, and is no text."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+
+
+def text_part(text: str) -> Plain:
+    """A part of plain text."""
+    return {"content": text, "type": "text"}
+
+
+# -- chat completions -------------------------------------------------------------------------------------------------
+
+
+def chat_input(messages: Any, keep: Keep) -> list[Plain]:
+    """The messages of a chat request."""
+    if not is_list(messages):
+        return []
+    return [made for message in messages if (made := _chat_message(message, keep))["parts"]]
+
+
+def _chat_message(message: Any, keep: Keep) -> Plain:
+    role, content = field(message, "role"), field(message, "content")
+    if role == "assistant":
+        parts = [*_chat_tool_calls(field(message, "tool_calls")), *content_parts(content, keep)]
+        if isinstance(refusal := field(message, "refusal"), str):
+            parts.append(text_part(refusal))
+    elif role == "tool":
+        parts = [_tool_response(field(message, "tool_call_id"), content)]
+    else:
+        parts = content_parts(content, keep)
+    name = field(message, "name")
+    return {"role": str(role), "parts": parts, "name": None if name is None else str(name)}
+
+
+def chat_output(choices: Iterable[Any], keep: Keep) -> list[Plain]:
+    """The choices of a chat completion."""
+    outputs = []
+    for choice in choices:
+        if message := choice.message:
+            made = _chat_message(message, keep)
+            parts = made["parts"] if message.role == "assistant" else content_parts(message.content, keep)
+            outputs.append(output(message.role or "", parts, chat_finish_reason(choice.finish_reason)))
+    return outputs
+
+
+def output(role: str, parts: list[Plain], finish_reason: str | None) -> Plain:
+    """A message of the model's."""
+    return {"role": role, "parts": parts, "finish_reason": finish_reason, "name": None}
+
+
+def chat_finish_reason(reason: str | None) -> str:
+    """A choice's finish reason in the conventions' words."""
+    return "tool_call" if reason in {"tool_calls", "function_call"} else reason or "error"
+
+
+def tool_call(name: str | None, call_id: str | None, arguments: str | None) -> Plain:
+    """The model's request to run a tool; its arguments as data where they are JSON."""
+    return {"arguments": _arguments(arguments), "name": name, "id": call_id, "type": "tool_call"}
+
+
+def _chat_tool_calls(calls: Any) -> list[Plain]:
+    parts = []
+    for call in calls or ():
+        function = field(call, "function")
+        name, arguments = (field(function, "name") or "", field(function, "arguments")) if function else ("", None)
+        parts.append(tool_call(name, field(call, "id"), arguments))
+    return parts
+
+
+def chat_tools(tools: Any) -> list[Plain]:
+    """The tools that a chat request offers."""
+    if not is_list(tools):
+        return []
+    functions = (field(tool, "function") for tool in tools if field(tool, "type") == "function")
+    return [_function(function, field(function, "name") or "") for function in functions if function]
+
+
+def _function(holder: Any, name: str) -> Plain:
+    parameters = field(holder, "parameters")
+    return {"name": name, "description": field(holder, "description"), "parameters": parameters, "type": "function"}
+
+
+# -- responses --------------------------------------------------------------------------------------------------------
+
+
+def responses_input(value: Any, keep: Keep) -> list[Plain]:
+    """The input of a Responses request. Calls of tools that follow one another are one turn of the model's."""
+    if isinstance(value, str):
+        return [{"role": "user", "parts": [text_part(value)], "name": None}]
+    messages: list[Plain] = []
+    for item in value if is_list(value) else ():
+        message = _input_item(item, keep)
+        if message is None:
+            continue
+        if messages and _only_calls(message) and _only_calls(messages[-1]):
+            messages[-1]["parts"].extend(message["parts"])
+        else:
+            messages.append(message)
+    return messages
+
+
+def _only_calls(message: Plain) -> bool:
+    return message["role"] == "assistant" and all(part["type"] == "tool_call" for part in message["parts"])
+
+
+def _input_item(item: Any, keep: Keep) -> Plain | None:
+    kind = field(item, "type")
+    if kind in {"function_call", "custom_tool_call", "computer_call"}:
+        return {"role": "assistant", "parts": [_item_call(item, kind)], "name": None}
+    if kind in {"function_call_output", "custom_tool_call_output", "computer_call_output"}:
+        return {"role": "tool", "parts": [_tool_response(_call_id(item), field(item, "output"))], "name": None}
+    if kind == "reasoning":
+        parts = _reasoning(item)
+        return {"role": "assistant", "parts": parts, "name": None} if parts else None
+    role, name = field(item, "role"), field(item, "name")
+    parts = content_parts(field(item, "content"), keep) if isinstance(role, str) else []
+    return {"role": role, "parts": parts, "name": None if name is None else str(name)} if parts else None
+
+
+def _item_call(item: Any, kind: str) -> Plain:
+    if kind == "computer_call":
+        item_data = item.model_dump(exclude_none=True, mode="json") if hasattr(item, "model_dump") else item
+        actions = {name: field(item_data, name) for name in ("action", "actions")}
+        arguments: Any = {name: plain(value) for name, value in actions.items() if value is not None}
+        return {"arguments": arguments, "name": "computer", "id": _call_id(item), "type": "tool_call"}
+    raw = field(item, "arguments" if kind == "function_call" else "input")
+    arguments = _arguments(raw) if kind == "function_call" and isinstance(raw, str) else plain(raw)
+    return {"arguments": arguments, "name": field(item, "name") or "", "id": _call_id(item), "type": "tool_call"}
+
+
+def _call_id(item: Any) -> str | None:
+    for name in ("call_id", "id"):
+        if isinstance(found := field(item, name), str) and found:
+            return found
+    return None
+
+
+def _reasoning(item: Any) -> list[Plain]:
+    summary = [field(block, "text") for block in field(item, "summary") or ()]
+    content = [field(b, "text") for b in field(item, "content") or () if field(b, "type") == "reasoning_text"]
+    return [{"content": text, "type": "reasoning"} for text in (*summary, *content) if isinstance(text, str)]
+
+
+_SERVER_TOOLS: Final = {
+    "code_interpreter_call": "code_interpreter",
+    "file_search_call": "file_search",
+    "image_generation_call": "image_generation",
+    "mcp_call": "mcp",
+    "mcp_list_tools": "mcp_list_tools",
+    "tool_search_call": "tool_search",
+    "tool_search_output": "tool_search",
+    "web_search_call": "web_search",
+}
+
+
+def responses_output(items: Iterable[Any]) -> list[Plain]:
+    """What a response consists of: messages, calls of tools, reasoning, tools that ran at OpenAI's."""
+    messages: list[Plain] = []
+    for item in items:
+        kind = item.type
+        reason = status_reason(getattr(item, "status", None))
+        if kind in TOOL_CALLS:
+            if is_finished_call(item):
+                _add_call(messages, _item_call(item, kind))
+        elif kind == "message" and reason is not None:
+            texts = (str(getattr(block, "text", None) or getattr(block, "refusal", "")) for block in item.content)
+            messages.append(output(item.role, [text_part(text) for text in texts], reason))
+        elif kind == "reasoning" and reason is not None and (parts := _reasoning(item)):
+            messages.append(output("assistant", parts, reason))
+        elif kind in _SERVER_TOOLS and (made := _server_tool(item, kind, reason)):
+            messages.append(made)
+    return messages
+
+
+TOOL_CALLS: Final = frozenset({"function_call", "custom_tool_call", "computer_call"})
+
+
+def is_finished_call(item: Any) -> bool:
+    """Whether an output item is a call of a tool that the model has finished writing."""
+    return item.type in TOOL_CALLS and getattr(item, "status", None) in {None, "completed", "incomplete"}
+
+
+def status_reason(status: str | None, incomplete: str | None = None) -> str | None:
+    """The finish reason that an item's or a response's status stands for; None while it is under way."""
+    if status == "incomplete" and incomplete is not None:
+        return {"max_output_tokens": "length"}.get(incomplete, incomplete)
+    return {"completed": "stop", "failed": "error", "cancelled": "error", "incomplete": "incomplete"}.get(status or "")
+
+
+def _add_call(messages: list[Plain], part: Plain) -> None:
+    """A call belongs to the message that the same generation began."""
+    if messages:
+        last = messages[-1]
+        mergeable = all(each["type"] in {"text", "tool_call"} for each in last["parts"])
+        if last["role"] == "assistant" and last["finish_reason"] in {"stop", "tool_call"} and mergeable:
+            last["parts"].append(part)
+            last["finish_reason"] = "tool_call"
+            return
+    messages.append(output("assistant", [part], "tool_call"))
+
+
+def _server_tool(item: Any, kind: str, reason: str | None) -> Plain | None:
+    if kind == "mcp_list_tools":
+        reason = "error" if item.error else "stop"
+    if reason is None or (kind.startswith("tool_search") and item.execution != "server"):
+        return None
+    payload = item.model_dump(exclude_none=True, mode="json")
+    item_id, call_id, name = payload.pop("id", None), payload.pop("call_id", None), payload.pop("name", None)
+    payload["type"] = tool = _SERVER_TOOLS[kind]
+    part: Plain
+    if kind == "tool_search_output":
+        part = {"server_tool_call_response": payload, "id": call_id, "type": "server_tool_call_response"}
+    else:
+        part = {"name": name or tool, "server_tool_call": payload, "id": call_id or item_id, "type": "server_tool_call"}
+    return output("assistant", [part], reason)
+
+
+def responses_tools(tools: Any) -> list[Plain]:
+    """The tools that a Responses request offers; those of OpenAI's own go by their type."""
+    definitions = []
+    for tool in tools if is_list(tools) else ():
+        kind, name = field(tool, "type"), field(tool, "name")
+        if kind == "function":
+            definitions.append(_function(tool, name or ""))
+        elif isinstance(kind, str):
+            definitions.append({"name": name or kind, "type": kind})
+    return definitions
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+
+def content_parts(content: Any, keep: Keep) -> list[Plain]:
+    """A message's content, a text or a list of parts."""
+    if isinstance(content, str):
+        return [text_part(content)]
+    if not is_list(content):
+        return []
+    return [part for item in content if (part := _part(item, keep)) is not None]
+
+
+def _part(item: Any, keep: Keep) -> Plain | None:
+    if isinstance(item, str):
+        return text_part(item)
+    kind, text = field(item, "type"), field(item, "text")
+    if kind in {"text", "input_text", "output_text", None}:
+        return text_part(text) if isinstance(text, str) else None
+    if kind == "refusal":
+        refusal = field(item, "refusal")
+        return text_part(refusal) if isinstance(refusal, str) else None
+    if kind == "input_audio":
+        return _audio(field(item, "input_audio"), keep)
+    if kind in {"file", "input_file"}:
+        return _file(field(item, "file") or item, keep)
+    return _image(item, keep) if kind in {"image_url", "input_image"} else None
+
+
+def _audio(audio: Any, keep: Keep) -> Plain | None:
+    data = _decoded(field(audio, "data"))
+    return None if data is None else _blob(_AUDIO_TYPES.get(field(audio, "format")), "audio", data, keep)
+
+
+def _file(file: Any, keep: Keep) -> Plain | None:
+    filename, file_id, data = field(file, "filename"), field(file, "file_id"), field(file, "file_data")
+    mime_type = mimetypes.guess_type(filename)[0] if isinstance(filename, str) and filename else None
+    if isinstance(file_id, str) and file_id:
+        return {"mime_type": mime_type, "modality": "document", "file_id": file_id, "type": "file"}
+    if not isinstance(data, str) or not data:
+        return None
+    if data.startswith("data:"):
+        return _from_url(data, "document", keep)
+    decoded = _decoded(data)
+    return None if decoded is None else _blob(mime_type, "document", decoded, keep)
+
+
+def _image(item: Any, keep: Keep) -> Plain | None:
+    url, file_id = field(item, "image_url"), field(item, "file_id")
+    url = url if isinstance(url, str) else field(url, "url")
+    if isinstance(url, str) and url:
+        return _from_url(url, "image", keep)
+    if field(item, "type") == "input_image" and isinstance(file_id, str) and file_id:
+        return {"mime_type": None, "modality": "image", "file_id": file_id, "type": "file"}
+    return None
+
+
+def _from_url(url: str, modality: str, keep: Keep) -> Plain | None:
+    if not url.startswith("data:"):
+        return {"mime_type": None, "modality": modality, "uri": url, "type": "uri"}
+    head, _, payload = url[5:].partition(",")
+    encoded = ";base64" in head.lower()
+    data = _decoded(payload) if encoded else urllib.parse.unquote_to_bytes(payload)
+    return None if data is None else _blob(head.split(";", 1)[0] or None, modality, data, keep)
+
+
+def _blob(mime_type: str | None, modality: str, data: bytes, keep: Keep) -> Plain:
+    """Bytes in the message where they are few, else the name that they are kept under."""
+    if len(data) > LARGE:
+        return {"mime_type": mime_type, "modality": modality, "uri": keep(data), "type": "uri"}
+    encoded = base64.b64encode(data).decode("ascii")
+    return {"mime_type": mime_type, "modality": modality, "content": encoded, "type": "blob"}
+
+
+def _decoded(data: Any) -> bytes | None:
+    """The bytes of base64 text, or None for what is none: garbage is worse than nothing."""
+    try:
+        return base64.b64decode("".join(data.split()), validate=True) if isinstance(data, str) else None
+    except ValueError:
+        return None
+
+
+def _arguments(text: str | None) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
+
+
+def _tool_response(call_id: Any, content: Any) -> Plain:
+    return {"response": plain(content), "id": call_id, "type": "tool_call_response"}
+
+
+def plain(value: Any) -> Any:
+    """Data of a tool's as JSON can say it; what is neither plain data nor a model of the SDK's is left out."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if callable(dump := getattr(value, "model_dump", None)):
+        return plain(dump())
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if is_list(value) else None

@@ -1,0 +1,84 @@
+"""A request to the OpenAI API as it was made, so that it can be made again: ``ell.request``.
+
+The conventions carry neither ``tool_choice`` nor a response's format, ``extra_body`` or headers. The messages stand
+beside it in ``gen_ai.input.messages``; they are repeated here only where they cannot be had back from there, that is
+where one of them is more than a role and a text. Large base64 is replaced by ``{"$blob": …, "prefix": …}``: its text
+was the prefix and the blob's bytes in base64. Secrets are masked, and a masked header has to be given anew.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ell_otel import redact
+from ell_otel.instrumentation.openai_messages import Keep, is_list
+from ell_otel.telemetry.blobs import LARGE
+from ell_otel.telemetry.contents import as_json, as_repeated_json
+from ell_otel.telemetry.messages import Redacted, to_json
+
+_PLAIN_MESSAGE: Final = frozenset({"role", "content"})
+_RAW_RESPONSE_HEADER: Final = "x-stainless-raw-response"
+_FOREIGN: Final = frozenset({"extra_headers", "extra_query", "extra_body"})
+
+
+def as_sent(request: dict[str, Any], input_name: str, keep: Keep, budget: int) -> Redacted:
+    """``request``, the arguments of an SDK method, as JSON. ``input_name`` is the argument with the messages."""
+    if restorable(request.get(input_name)):
+        rest = {name: value for name, value in request.items() if name != input_name}
+        if _FOREIGN.isdisjoint(rest):
+            return as_repeated_json(rest, budget)
+    else:
+        rest = {name: _slim(value, keep) for name, value in request.items()}
+    if (headers := rest.get("extra_headers")) is not None:
+        rest["extra_headers"] = _masked(headers)
+    return as_json(rest, budget) if _FOREIGN.isdisjoint(rest) else to_json(rest, budget)
+
+
+def restorable(messages: Any) -> bool:
+    """Whether messages are no more than what ``gen_ai.input.messages`` says of them: each a role and a text."""
+    return isinstance(messages, str) or (is_list(messages) and all(map(_is_plain, messages)))
+
+
+def _is_plain(message: Any) -> bool:
+    return (
+        isinstance(message, dict)
+        and message.keys() == _PLAIN_MESSAGE
+        and isinstance(message["content"], str)
+        and message["role"] != "tool"
+    )
+
+
+def _masked(headers: Any) -> Any:
+    if not isinstance(headers, Mapping):
+        return headers
+    return {
+        name: redact.REDACTED if redact.names_secret(str(name)) else value
+        for name, value in headers.items()
+        if str(name).lower() != _RAW_RESPONSE_HEADER
+    }
+
+
+def _slim(value: Any, keep: Keep) -> Any:
+    """``value`` with the SDK's models as data, and with blobs in the place of large base64."""
+    if isinstance(value, str):
+        return _blob(value, keep) if len(value) > LARGE else value
+    if isinstance(value, Mapping):
+        return {name: _slim(item, keep) for name, item in value.items()}
+    if is_list(value):
+        return [_slim(item, keep) for item in value]
+    if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
+        return _slim(dump(mode="json", exclude_unset=True), keep)
+    return value
+
+
+def _blob(text: str, keep: Keep) -> Any:
+    prefix, found, payload = text.partition(";base64,") if text.startswith("data:") else ("", "", text)
+    if " " in payload[:LARGE]:
+        return text  # prose
+    try:
+        data = base64.b64decode(payload, validate=True)
+    except ValueError:
+        return text
+    return {"$blob": keep(data), "prefix": prefix + found}

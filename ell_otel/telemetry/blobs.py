@@ -1,0 +1,95 @@
+"""Large parts of a request, images and sound and files, kept by digest beside the telemetry and never in it.
+
+A blob's name is the SHA-256 of its bytes, so the same image is kept once however often it is sent. In the ``.ell``
+folder it is written where it is met first; towards an fsspec URL a thread of ours does it, for that may take long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from ell_otel.errors import ExportError
+from ell_otel.telemetry.guard import guarded, tell
+
+LARGE: Final = 4096
+"""A part of more bytes than this goes into a blob."""
+
+MAX_WAITING: Final = 64
+SCHEME: Final = "sha256:"
+BLOBS_NAME: Final = "blobs"
+
+
+class Blobs:
+    """A place for blobs: a folder, or the URL of one that fsspec knows. Empty: none, only their digests are kept."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place.rstrip("/")
+        self._remote = "://" in place
+        self._known: set[str] = set()
+        self._waiting: queue.Queue[tuple[str, bytes]] = queue.Queue(MAX_WAITING)
+        self._thread: threading.Thread | None = None
+
+    def keep(self, data: bytes) -> str:
+        """Keep ``data``; its name, ``sha256:…``. What cannot be kept is told, and has a name all the same."""
+        digest = hashlib.sha256(data).hexdigest()
+        if digest not in self._known and self._place:
+            self._known.add(digest)
+            with guarded("keeping a large part of a request"):
+                if self._remote:
+                    self._hand_over(digest, data)
+                else:
+                    self._write(Path(self._place), digest, data)
+        return SCHEME + digest
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait for what is on its way. True when nothing is left."""
+        with self._waiting.all_tasks_done:
+            return self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, timeout_s)
+
+    def _write(self, folder: Path, digest: str, data: bytes) -> None:
+        path = folder / digest
+        if path.exists():
+            return
+        fresh = folder / f".{digest}-{os.getpid()}-{threading.get_ident()}"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh.write_bytes(data)
+            os.replace(fresh, path)
+        except OSError as error:
+            self._known.discard(digest)
+            raise ExportError(f"cannot write to {folder}: {error.strerror}. Set ELL_OTEL_BLOBS to a folder") from error
+
+    def _hand_over(self, digest: str, data: bytes) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._upload, name="ell-otel-blobs", daemon=True)
+            self._thread.start()
+        try:
+            self._waiting.put_nowait((digest, data))
+        except queue.Full:
+            self._known.discard(digest)
+            tell("blobs", f"{self._place} takes blobs slower than they come; some are not kept")
+
+    def _upload(self) -> None:
+        while True:
+            digest, data = self._waiting.get()
+            try:
+                with _fsspec().open(f"{self._place}/{digest}", "wb") as file:
+                    file.write(data)
+            except Exception as error:  # whatever the file system behind the URL raises
+                self._known.discard(digest)
+                tell("blobs", f"cannot write to {self._place}: {error}. Set ELL_OTEL_BLOBS to another place")
+            finally:
+                self._waiting.task_done()
+
+
+def _fsspec() -> Any:
+    try:
+        import fsspec
+    except ImportError:
+        raise ExportError("a URL for blobs needs fsspec: pip install fsspec") from None
+    return fsspec
