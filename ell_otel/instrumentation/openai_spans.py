@@ -157,6 +157,7 @@ class Call:
 
     def __init__(self, api: Api, pipeline: Pipeline, request: dict[str, Any], attributes: Attributes) -> None:
         self._ended = True  # until there is a span to end
+        self.reading = False
         self._api = api
         self._pipeline = pipeline
         model = attributes.get(semconv.GEN_AI_REQUEST_MODEL)

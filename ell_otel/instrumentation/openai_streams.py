@@ -26,7 +26,12 @@ from ell_otel.instrumentation.openai_messages import Keep, Plain
 
 
 class Ending(Protocol):
-    """What a stream reports to: the call that it is the answer of."""
+    """What a stream reports to: the call that it is the answer of.
+
+    ``reading``: within a step of the stream, which itself will say how it ended.
+    """
+
+    reading: bool
 
     def note(self, chunk: Any) -> None:
         """One chunk has come. Never raises."""
@@ -46,14 +51,11 @@ def watched(stream: Any, call: Ending) -> Any:
     twin = object.__new__(type(stream))
     twin.__dict__.update(stream.__dict__)
     inner = twin.__dict__.get("_iterator")
-    chunks: _Chunks | _AsyncChunks | None = None
     if hasattr(inner, "__anext__"):
-        chunks = _AsyncChunks(inner, call)
+        twin._iterator = _AsyncChunks(inner, call)
     elif hasattr(inner, "__next__"):
-        chunks = _Chunks(inner, call)
-    if chunks is not None:
-        twin._iterator = chunks
-    when_closed(twin.response, lambda: None if chunks is not None and chunks.reading else call.end())
+        twin._iterator = _Chunks(inner, call)
+    when_closed(twin.response, lambda: None if call.reading else call.end())
     return twin
 
 
@@ -82,18 +84,17 @@ def when_closed(response: Any, then: Callable[[], None]) -> None:
 
 
 class _Chunks:
-    """An iterator that reports. ``reading``: within a step, which itself will say how it ended."""
+    """An iterator that reports. The only reference to it is its stream's, so that it goes when that goes."""
 
     def __init__(self, inner: Iterator[Any], call: Ending) -> None:
         self._inner = inner
         self._call = call
-        self.reading = False
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
-        self.reading = True
+        self._call.reading = True
         try:
             chunk = next(self._inner)
         except StopIteration:
@@ -103,7 +104,7 @@ class _Chunks:
             self._call.fail(error)
             raise
         finally:
-            self.reading = False
+            self._call.reading = False
         self._call.note(chunk)
         return chunk
 
@@ -117,13 +118,12 @@ class _AsyncChunks:
     def __init__(self, inner: AsyncIterator[Any], call: Ending) -> None:
         self._inner = inner
         self._call = call
-        self.reading = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
-        self.reading = True
+        self._call.reading = True
         try:
             chunk = await anext(self._inner)
         except StopAsyncIteration:
@@ -133,7 +133,7 @@ class _AsyncChunks:
             self._call.fail(error)
             raise
         finally:
-            self.reading = False
+            self._call.reading = False
         self._call.note(chunk)
         return chunk
 

@@ -35,7 +35,8 @@ def init(
     ``tracer_provider`` is the application's own, to be joined; an SDK provider set globally is joined without being
     named. ``client`` and ``async_client`` serve programs that name none. ``redact`` is given every text that is to
     leave the process (contents, arguments, results, errors, closures) after our own redaction, and returns what may.
-    May be called again: the pipeline before is flushed and ended. Raises ``ConfigError`` for a setting that cannot be used.
+    May be called again: the pipeline before is flushed and ended. Raises ``ConfigError`` for a setting that cannot be
+    used.
     """
     settings = config.resolve(
         dir=dir,

@@ -1,7 +1,8 @@
 """What happens to a span between its start and the exporter.
 
-At its start it is stamped (``stamping.py``). At its end a list of steps says what has to change about its attributes, and it
-goes on to the next processor. The SDK freezes a span's attributes before it tells anyone that it has ended, so a change is made on a copy, which only our own export sees. Most spans of ours need none.
+At its start it is stamped (``stamping.py``). At its end a list of steps says what has to change about its attributes,
+and it goes on to the next processor. The SDK freezes a span's attributes before it tells anyone that it has ended, so a
+change is made on a copy, which only our own export sees. Most spans of ours need none.
 """
 
 from __future__ import annotations
