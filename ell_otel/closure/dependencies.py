@@ -85,6 +85,16 @@ class Statement:
         return ":=" in self.unit.text
 
     @cached_property
+    def aliases(self) -> list[tuple[str, str]]:
+        """The names whose object, or a part of it, it gives another name; with that name."""
+        node = self.node
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, (ast.Name, ast.Attribute, ast.Subscript)):
+            return []
+        root = chain_of(node.value)[0]
+        targets = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return [(root.id, target) for target in targets] if isinstance(root, ast.Name) else []
+
+    @cached_property
     def changes(self) -> frozenset[str]:
         """The module's names whose objects it changes while it executes."""
         node = self.node
@@ -110,6 +120,8 @@ class Statement:
             found.update(root.id for root in roots if isinstance(root, ast.Name))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             root = chain_of(node.value.func)[0]
+            while isinstance(root, ast.Call):  # `tool("name")(function)`
+                root = chain_of(root.func)[0]
             if isinstance(root, ast.Name):
                 found.add(root.id)
         return frozenset(found)
@@ -139,13 +151,11 @@ class Statement:
         return ((root.id, *chain),) if isinstance(root, ast.Name) else ()
 
     @cached_property
-    def passes(self) -> frozenset[tuple[str, str]]:
-        """Names it passes to a function called for no value, each with the function's name."""
-        node = self.node
-        call = node.value if isinstance(node, ast.Expr) else None
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+    def passes(self) -> frozenset[tuple[str, tuple[str, ...]]]:
+        """Names it passes to a function called for no value, each with the function's name and attributes."""
+        if not (isinstance(self.node, ast.Expr) and isinstance(self.node.value, ast.Call)):
             return frozenset()
-        return frozenset((r.name, r.chain[0]) for r in self.analysis.references if r.use == "pass")
+        return frozenset((r.name, r.chain) for r in self.analysis.references if r.use == "pass")
 
     @property
     def star_imports(self) -> list[ast.ImportFrom]:
@@ -172,11 +182,14 @@ class Index:
         self.binders: dict[str, list[int]] = {}
         self.changers: dict[str, list[int]] = {}
         self.appliers: dict[str, list[int]] = {}
-        self.passers: dict[str, list[tuple[int, str]]] = {}  # with the function the name is passed to
+        self.passers: dict[str, list[tuple[int, tuple[str, ...]]]] = {}  # with the function the name is passed to
+        self.aliases: dict[str, list[tuple[int, str]]] = {}  # `alias = name`, `alias = name["part"]`
         self.stars: list[tuple[int, ast.ImportFrom]] = []
         for position, statement in enumerate(statements):
             for name in statement.binds:
                 self.binders.setdefault(name, []).append(position)
+            for name, alias in statement.aliases:
+                self.aliases.setdefault(name, []).append((position, alias))
             for name in statement.changes:
                 self.changers.setdefault(name, []).append(position)
             if statement.guarded and not statement.binds:
@@ -210,8 +223,18 @@ class Index:
             if self.statements[position].settles:
                 break
         if found:
-            found += [p for p in self.changers.get(name, ()) if p > found[-1] and p not in found]
-        return sorted(found)
+            found += self._changes_since(found[-1], name)
+        return sorted(set(found))
+
+    def _changes_since(self, settled: int, name: str) -> list[int]:
+        """Later statements that change the name's object, under this name or under another one given to it."""
+        found = [position for position in self.changers.get(name, ()) if position > settled]
+        for position, alias in self.aliases.get(name, ()):
+            if position > settled and alias != name:
+                rebound = [p for p in self.binders[alias] if p > position and self.statements[p].settles]
+                changes = [p for p in self._changes_since(position, alias) if not rebound or p < rebound[0]]
+                found += [position, *changes] if changes else []
+        return found
 
     def statement_at(self, filename: str, line: int) -> int | None:
         """The position of the statement of that file that covers the line."""

@@ -102,6 +102,8 @@ class _Order:
             slot = kept.space.slots.get(name)
             if slot is not None and slot.target is not None:
                 yield self._slot(slot.target, True, None)
+        for space in kept.effects:
+            yield self._space(space)
         for found, slot in kept.modules:
             if found.eager or not self._reaches(_space_of(slot), kept.space):
                 yield self._slot(slot, found.eager, None)

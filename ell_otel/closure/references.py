@@ -19,6 +19,10 @@ _CHANGING_PREFIXES = ("add", "set_", "register", "include_", "update_", "insert_
 _LEAVES = frozenset({"ctx", "op", "ops", "id", "attr", "lineno", "conversion", "type_comment", "level", "simple"})
 _child_fields: dict[type[ast.AST], tuple[str, ...]] = {}
 READING_CALLS = frozenset({"open", "read_text", "read_bytes", "read", "get_data", "open_text"})
+# Functions of Python's own that change what they are given first.
+CHANGING_FUNCTIONS = frozenset(
+    {"setattr", "delattr", "setitem", "delitem", "update_wrapper", "heapify", "heappush", "insort", "shuffle"}
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +35,7 @@ class Reference:
     use: str = "read"  # read, write, change (of the object), declare (`global`), pass (to the function in `chain`)
     eager: bool = True
     annotation: bool = False
+    doubtful: bool = False  # the name may be another one's, or need not be there
 
 
 @dataclass(slots=True, eq=False)
@@ -156,3 +161,38 @@ def child_fields(node: ast.AST) -> tuple[str, ...]:
     if kind not in _child_fields:
         _child_fields[kind] = tuple(name for name in reversed(kind._fields) if name not in _LEAVES)
     return _child_fields[kind]
+
+
+def private(name: str, within: str) -> str:
+    """The name as the compiler has it: `__name` inside a class is that class's own."""
+    return f"_{within}{name}" if within and name.startswith("__") and not name.endswith("__") else name
+
+
+def reads_around(reference: Reference, writes: list[Reference], body: list[ast.stmt]) -> bool:
+    """Whether a class body that binds a name means, at this place, the name outside of it, or may mean it.
+
+    It does before the first binding (`x = x`), and may after one in a branch: then the reference is doubtful.
+    """
+    place, places = _place(reference.node), [_place(write.node) for write in writes]
+    for statement in body:
+        end = (statement.end_lineno or 0, statement.end_col_offset or 0)
+        binding = [found for found in places if _place(statement) <= found <= end]
+        if place <= end:
+            return not binding or place < min(binding) or not isinstance(statement, _BRANCHES)
+        if isinstance(statement, ast.If) and binding:
+            reference.doubtful = True
+            branches = [
+                [part for node in nodes for part in ast.walk(node)] for nodes in (statement.body, statement.orelse)
+            ]
+            if all(any(write.node in branch for write in writes) for branch in branches):
+                return False
+        elif binding:
+            return False
+    return True
+
+
+_BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar, ast.With, ast.AsyncWith, ast.Match)
+
+
+def _place(node: ast.AST) -> tuple[int, int]:
+    return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)

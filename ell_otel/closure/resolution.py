@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ell_otel.closure.dependencies import Statement, reads_of
+from ell_otel.closure.effects import Effects
 from ell_otel.closure.meanings import Meanings, is_code
 from ell_otel.closure.nested import NestedFunctions
-from ell_otel.closure.references import ImportCall, LocalImport
-from ell_otel.closure.registration import appliers_of, passed_on, registered_in, runs_programs
+from ell_otel.closure.references import ImportCall, LocalImport, Reference, chain_of
+from ell_otel.closure.registration import Registrations, runs_programs
 from ell_otel.closure.spaces import MISSING, Kept, Slot, Space, declared_global
 from ell_otel.closure.values import Values, is_plain, literal, without_secrets
 
@@ -34,6 +35,8 @@ class Resolution(Meanings):
         self.order: list[Space] = []  # spaces in the order they were first needed
         self.values = Values(self)
         self.nested = NestedFunctions(self)
+        self._registrations = Registrations(self)
+        self._effects = Effects(self, self._registrations)
         self._todo: list[Kept] = []
         self._required: set[tuple[int, tuple[str, ...], int | None]] = set()
         self._pending: list[tuple[Slot, tuple[str, ...], int | None, bool]] = []
@@ -79,6 +82,8 @@ class Resolution(Meanings):
                 self._satisfy(*self._pending.pop())
             elif self._todo:
                 self._follow(self._todo.pop())
+            if not self._todo and not self._pending:
+                self._effects.follow()
 
     def _keep_changes_from_outside(self) -> bool:
         """Keep the statements by which the closure's modules change what another of them binds; whether any was new."""
@@ -125,7 +130,11 @@ class Resolution(Meanings):
                 continue  # those who read the name it gives the module say what they read from it
             before = kept.position if reference.eager and slot.space is space else None
             self._note_dotted(space, reference.name, slot, reference.chain)
-            self.require(slot, reference.chain, before, reference.annotation or statement.is_branching)
+            dispensable = reference.annotation or reference.doubtful or statement.is_branching
+            if not _calls_into(reference, slot, statement):
+                self.require(slot, reference.chain, before, dispensable)
+            if "__subclasses__" in reference.chain:
+                self._registrations.ask_for_subclasses(slot.final())
             self.observe(space, reference.name)
         for name in statement.binds:
             self.slot(space, name)
@@ -157,9 +166,9 @@ class Resolution(Meanings):
         return True
 
     def _follow_registrations(self, space: Space, name: str) -> None:
-        for position in [*appliers_of(space, name), *passed_on(space, name)]:
+        for position in self._registrations.positions(space, name):
             self.keep_whole(space, position)
-        for value in registered_in(space, name):
+        for value in self._registrations.registered_in(space, name):
             slot = self.values.code_slot(value)
             if slot is not None:
                 self.require(slot, (), None, False)
@@ -187,7 +196,7 @@ class Resolution(Meanings):
             self._keep_alias(slot, chain)
             self.require(slot.target, chain, None, dispensable)
         elif slot.kind == "namespace" and slot.of is not None:
-            self._require_member(slot.of, chain)
+            self._require_member(slot.of, chain, dispensable)
         elif slot.kind == "value":
             for piece in slot.pieces:
                 if isinstance(piece, Slot):
@@ -268,7 +277,7 @@ class Resolution(Meanings):
             if not module or (chain and chain[:1] in chains):
                 self.keep_whole(slot.space, position)
 
-    def _require_member(self, space: Space, chain: tuple[str, ...]) -> None:
+    def _require_member(self, space: Space, chain: tuple[str, ...], dispensable: bool) -> None:
         if chain:
             names = [chain[0]]
         else:  # the module itself is handed on: everything it binds may be asked of it
@@ -280,7 +289,7 @@ class Resolution(Meanings):
             member = space.members.setdefault(name, self.member(space, name))
             self._note_dotted(space, name, member, chain[1:])
             self.observe(space, name)
-            self.require(member, chain[1:], None, False)
+            self.require(member, chain[1:], None, dispensable)
 
     def _note_dotted(self, space: Space, name: str, slot: Slot, chain: tuple[str, ...]) -> None:
         """For `import a.b`, which binds `a`: keep those of the module's dotted imports that the attributes ask for."""
@@ -299,6 +308,17 @@ class Resolution(Meanings):
         live = space.live(name)
         if live is not MISSING and is_code(live) and space.namespace is not None:
             self.observed.setdefault((id(space.namespace), name), (space.namespace, name, live))
+
+
+def _calls_into(reference: Reference, slot: Slot, statement: Statement) -> bool:
+    """Whether the reference only says that a function of a module is called (`tools.register(x)`).
+
+    Not so for the statement's own decorators: `@tools.program` takes the module whole, as `c1:` versions have it.
+    """
+    if reference.use != "change" or reference.chain or slot.final().kind != "namespace":
+        return False
+    decorators = getattr(statement.node, "decorator_list", ())
+    return all(chain_of(d.func if isinstance(d, ast.Call) else d)[0] is not reference.node for d in decorators)
 
 
 def _root(alias: ast.alias) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ell_otel.closure.references import (
+    CHANGING_FUNCTIONS,
     READING_CALLS,
     Analysis,
     LocalImport,
@@ -28,6 +29,8 @@ from ell_otel.closure.references import (
     last_name,
     named_attribute,
     names_in,
+    private,
+    reads_around,
 )
 
 
@@ -43,6 +46,10 @@ class _Scope:
     imported: dict[str, LocalImport] = field(default_factory=dict)
     body: list[ast.stmt] = field(default_factory=list)
     annotation: bool = False
+    class_name: str = ""  # of the class around it, for names private to that
+
+    def binds(self, arguments: Iterable[ast.arg]) -> None:
+        self.bound.update(private(argument.arg, self.class_name) for argument in arguments)
 
 
 def analyse(statement: ast.AST) -> Analysis:
@@ -99,7 +106,7 @@ class _Walk:
                 continue  # the class around the method
             if name in scope.global_names:
                 module.references.append(reference)
-            elif name in scope.outer_names or name not in scope.bound or _before_binding(reference, scope):
+            elif name in scope.outer_names or name not in scope.bound or _is_around(reference, scope):
                 outer.references.append(reference)
             elif name in scope.imported and reference.use == "read":
                 scope.imported[name].chains.append(reference.chain)
@@ -111,11 +118,12 @@ class _Walk:
         self.todo.extend((node, scope) for node in reversed(list(nodes)) if node is not None)
 
     def inner(self, kind: str, parent: _Scope, eager: bool | None = None) -> _Scope:
-        scope = _Scope(kind, parent, parent.eager if eager is None else eager)
+        scope = _Scope(kind, parent, parent.eager if eager is None else eager, class_name=parent.class_name)
         self.scopes.append(scope)
         return scope
 
     def refer(self, scope: _Scope, name: str, node: ast.AST, use: str, chain: tuple[str, ...] = ()) -> None:
+        name = private(name, scope.class_name)
         if use == "write":
             scope.bound.add(name)
         scope.references.append(Reference(name, node, chain, use, scope.eager, scope.annotation))
@@ -148,12 +156,23 @@ class _Walk:
             self.later([node.value, node.slice.elts[0]], scope)
             self.later(node.slice.elts[1:], scope.parent or scope)
         else:
+            self._by_string(node.value, node.slice, type(node.ctx) is ast.Load, scope)
             self.later([node.value, node.slice], scope)
+
+    def _by_string(self, namespace: ast.AST, key: ast.AST, loads: bool, scope: _Scope, doubtful: bool = False) -> None:
+        """`globals()["NAME"]` is the module's name, wherever it stands."""
+        called = isinstance(namespace, ast.Call) and isinstance(namespace.func, ast.Name) and namespace.func.id
+        if called == "globals" and isinstance(key, ast.Constant) and isinstance(key.value, str):
+            use = "read" if loads else "write"
+            self.scopes[0].references.append(Reference(key.value, key, (), use, scope.eager, False, doubtful))
 
     def call(self, node: ast.Call, scope: _Scope) -> None:
         function = node.func
-        if isinstance(function, ast.Attribute) and changes_its_object(function.attr):
-            self._change(function.value, scope)
+        if isinstance(function, ast.Attribute):
+            if changes_its_object(function.attr):
+                self._change(function.value, scope)
+            if function.attr in ("get", "setdefault") and node.args:
+                self._by_string(function.value, node.args[0], True, scope, doubtful=True)
         called = last_name(function)
         if isinstance(function, ast.Name):
             (self.out.called if scope.eager else self.out.called_later).add(function.id)
@@ -177,10 +196,12 @@ class _Walk:
     def statement_expression(self, node: ast.Expr, scope: _Scope) -> None:
         """A function called for no value may be there for what it does to its arguments (`fill(PROMPTS)`)."""
         call = node.value
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and scope.kind == "module":
-            for argument in [*call.args, *(keyword.value for keyword in call.keywords)]:
+        root, chain = chain_of(call.func) if isinstance(call, ast.Call) else (node, ())
+        if isinstance(call, ast.Call) and isinstance(root, ast.Name) and scope.kind == "module":
+            given = [*call.args, *(keyword.value for keyword in call.keywords)]
+            for argument in given[:1] if last_name(call.func) in CHANGING_FUNCTIONS else given:
                 if isinstance(argument, ast.Name):
-                    self.refer(scope, argument.id, argument, "pass", (call.func.id,))
+                    self.refer(scope, argument.id, argument, "pass", (root.id, *chain))
         self.later([node.value], scope)
 
     def _change(self, expression: ast.AST, scope: _Scope) -> None:
@@ -195,8 +216,9 @@ class _Walk:
 
     def declaration(self, node: ast.Global | ast.Nonlocal, scope: _Scope) -> None:
         target = scope.global_names if isinstance(node, ast.Global) else scope.outer_names
-        target.update(node.names)
-        for name in node.names:
+        names = [private(name, scope.class_name) for name in node.names]
+        target.update(names)
+        for name in names:
             scope.references.append(Reference(name, node, (), "declare", scope.eager))
 
     # -- scopes
@@ -208,13 +230,13 @@ class _Walk:
         self._arguments(node.args, scope, outside)
         self.annotation(node.returns, outside)
         inside = self.inner("function", outside, eager=False)
-        inside.bound.update(argument.arg for argument in all_arguments(node.args))
+        inside.binds(all_arguments(node.args))
         self.later(node.body, inside)
 
     def lambda_(self, node: ast.Lambda, scope: _Scope) -> None:
         self._arguments(node.args, scope, scope)
         inside = self.inner("function", scope, eager=False)
-        inside.bound.update(argument.arg for argument in all_arguments(node.args))
+        inside.binds(all_arguments(node.args))
         self.later([node.body], inside)
 
     def class_(self, node: ast.ClassDef, scope: _Scope) -> None:
@@ -225,6 +247,7 @@ class _Walk:
         inside = self.inner("class", outside)
         inside.bound.update(("__module__", "__qualname__", "__class__"))
         inside.body = node.body
+        inside.class_name = node.name.lstrip("_")
         self.later(node.body, inside)
 
     def _decorators(self, decorators: list[ast.expr], scope: _Scope) -> None:
@@ -317,22 +340,12 @@ class _Walk:
             self.later([node], inside)
 
 
-def _before_binding(reference: Reference, scope: _Scope) -> bool:
-    """Whether a class body reads a name before it binds it: then the module's name is meant (`x = x`)."""
+def _is_around(reference: Reference, scope: _Scope) -> bool:
+    """Whether a name that a class body binds is the one outside of it nevertheless, at this place."""
     if scope.kind != "class" or reference.use == "write":
         return False
-    lines = [_line(r.node) for r in scope.references if r.use == "write" and r.name == reference.name]
-    if not lines:
-        return False
-    first = min(lines)
-    for statement in scope.body:
-        if (statement.end_lineno or 0) >= first:
-            return _line(reference.node) <= (statement.end_lineno or 0)
-    return False
-
-
-def _line(node: ast.AST) -> int:
-    return getattr(node, "lineno", 0)
+    writes = [found for found in scope.references if found.use == "write" and found.name == reference.name]
+    return bool(writes) and reads_around(reference, writes, scope.body)
 
 
 _HANDLERS: dict[type[ast.AST], Callable[..., None]] = {

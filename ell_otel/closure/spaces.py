@@ -92,6 +92,7 @@ class Kept:
     imports: list[tuple[LocalImport, Slot]] = field(default_factory=list)
     calls: list[tuple[ImportCall, Slot]] = field(default_factory=list)
     aliases: set[str] = field(default_factory=set)  # names taken from a plain import statement
+    effects: list[Space] = field(default_factory=list)  # modules it executes for what they do to the closure
     values: dict[str, str] = field(default_factory=dict)  # names given by value instead (file contents)
     followed: bool = False
 

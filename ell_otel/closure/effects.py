@@ -1,0 +1,184 @@
+"""Modules that a closure needs for what they do to it: importing them registers tools, subclasses, entries of tables.
+
+`import plugins` alone binds nothing that is used; yet the statements of `plugins` that change an object of the closure,
+or hand themselves to what collects them, belong to it. Which modules Python would have executed follows from the
+import statements, so that it does not depend on what else the process has loaded. Most of them have nothing to do
+with the closure; a glance at their words tells, without parsing.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ell_otel.closure.registration import Registrations
+from ell_otel.closure.source import absolute_import, is_installed, parse_quietly
+from ell_otel.closure.spaces import Slot, Space
+
+if TYPE_CHECKING:
+    from ell_otel.closure.resolution import Resolution
+
+_IMPORT = re.compile(
+    r"^[ \t]*((?:from[ \t]+[\w.]+[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#(]*)|import[ \t]+[^\n;#]*))", re.MULTILINE
+)
+_LASTING = (ast.Constant, ast.JoinedStr, ast.Lambda)  # values that no statement elsewhere can change
+
+
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """What a look at a file tells without parsing it: its words, and what it imports."""
+
+    words: frozenset[str]
+    imports: tuple[ast.Import | ast.ImportFrom, ...]
+
+
+_glances: dict[str, tuple[tuple[int, int], _Glance]] = {}
+
+
+class Effects:
+    """The modules imported by those of one closure, and what they do to it."""
+
+    def __init__(self, resolution: Resolution, registrations: Registrations) -> None:
+        self._resolution = resolution
+        self._registrations = registrations
+        self._seen: set[tuple[Space, int, str]] = set()
+        self._reached: dict[str, list[tuple[Space, int]]] = {}  # by module: the import statements that execute it
+
+    def follow(self) -> None:
+        """Keep what the modules reached so far do to what is kept so far."""
+        self._reach()
+        if not self._reached:
+            return
+        changed, through = self._open_to_change()
+        names = {name for _, name in changed | through}
+        for module, importing in list(self._reached.items()):
+            glance = _glance(module)
+            if glance is None or names.isdisjoint(glance.words):
+                continue
+            space = self._resolution.spaces.of_module(module)
+            if space is not None:
+                for position in self._positions(space, changed, through):
+                    self._keep(space, position, importing)
+
+    def _keep(self, space: Space, position: int, importing: list[tuple[Space, int]]) -> None:
+        self._resolution.keep_whole(space, position)
+        for importer, place in importing:
+            effects = self._resolution.keep(importer, place).effects
+            if space not in effects:
+                effects.append(space)
+
+    def _reach(self) -> None:
+        """The modules that the import statements of the closure's modules execute, directly or through others."""
+        for space in self._resolution.order:
+            if space.cells is not None:
+                continue
+            for position, statement in enumerate(space.index.statements):
+                node = statement.node
+                if not isinstance(node, (ast.Import, ast.ImportFrom)):
+                    continue
+                todo = list(_modules_of(node, space.package))
+                while todo:
+                    module = todo.pop()
+                    if (space, position, module) in self._seen:
+                        continue
+                    self._seen.add((space, position, module))
+                    glance = _glance(module)
+                    if glance is not None:
+                        self._reached.setdefault(module, []).append((space, position))
+                        package = str(getattr(sys.modules[module], "__package__", "") or "")
+                        todo += [name for found in glance.imports for name in _modules_of(found, package)]
+
+    def _open_to_change(self) -> tuple[set[tuple[Space, str]], set[tuple[Space, str]]]:
+        """Names of the closure whose objects other modules may change, and those through which they may do it."""
+        changed: set[tuple[Space, str]] = set()
+        through: set[tuple[Space, str]] = set()
+        for space in self._resolution.order:
+            for kept in list(space.kept.values()) if space.cells is None else ():
+                if kept.statement.is_import or _is_lasting(kept.statement.node):
+                    continue
+                for name in kept.statement.binds:
+                    changed.add((space, name))
+                    through |= {(space, found) for found in self._registrations.through(space, name)}
+        return changed, through
+
+    def _positions(
+        self, space: Space, changed: set[tuple[Space, str]], through: set[tuple[Space, str]]
+    ) -> Iterator[int]:
+        """Positions of statements of one module that change something of another one."""
+        index = space.index
+        for name in {*index.changers, *index.appliers, *index.passers}:
+            slot = self._meant(space, name)
+            if slot is None or slot.space is space:
+                continue
+            for position in {*index.changers.get(name, ()), *index.appliers.get(name, ())}:
+                statement = index.statements[position]
+                for reference in statement.analysis.references:
+                    if reference.name != name or not reference.eager or reference.use not in ("change", "read"):
+                        continue
+                    meant = self._meant(space, name, reference.chain)
+                    key = (meant.space, meant.name) if meant is not None else None
+                    if key in (changed if reference.use == "change" else through):
+                        yield position
+            if (slot.space, slot.name) in changed:
+                yield from self._registrations.passed_on(space, name)
+
+    def _meant(self, space: Space, name: str, chain: tuple[str, ...] = ()) -> Slot | None:
+        """What an imported name means, and an attribute of it where it is a module."""
+        if name not in space.index.binders and not space.index.stars:
+            return None
+        return self._resolution.behind(space, (name, *chain))[0]
+
+
+def _is_lasting(node: ast.stmt) -> bool:
+    """Whether what a statement binds cannot be changed: a plain function, a text, a number."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return not node.decorator_list
+    return isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, _LASTING)
+
+
+def _modules_of(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
+    """The loaded modules that an import statement executes: packages first, submodules it names last."""
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    else:
+        module = absolute_import(node, package)
+        names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    for name in names:
+        parts = name.split(".")
+        for depth in range(1, len(parts) + 1):
+            if (found := ".".join(parts[:depth])) in sys.modules:
+                yield found
+
+
+def _glance(module: str) -> _Glance | None:
+    """The glance at a loaded module of the user's; None for installed ones and those without a file."""
+    namespace = getattr(sys.modules.get(module), "__dict__", {})
+    path = namespace.get("__file__")
+    if not isinstance(path, str) or not path.endswith(".py") or is_installed(module, namespace, path, []):
+        return None
+    try:
+        status = os.stat(path)
+        stamp = (status.st_mtime_ns, status.st_size)
+        known = _glances.get(path)
+        if known is None or known[0] != stamp:
+            known = _glances[path] = (stamp, _look(Path(path).read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return None
+    return known[1]
+
+
+def _look(text: str) -> _Glance:
+    imports: list[ast.Import | ast.ImportFrom] = []
+    for match in _IMPORT.finditer(text):
+        try:
+            body = parse_quietly(match[1].strip()).body
+        except SyntaxError:  # a line of a docstring
+            continue
+        imports += [node for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return _Glance(frozenset(re.findall(r"\w+", text)), tuple(imports))
