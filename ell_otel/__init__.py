@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ell_otel.instrumentation.scoring import score as score
     from ell_otel.instrumentation.setup import flush as flush
     from ell_otel.instrumentation.setup import init as init
+    from ell_otel.instrumentation.threads import copy_context_to as copy_context_to
 
 __version__ = "0.1.0"
 
@@ -58,6 +59,7 @@ _HOMES: Final = {
     "score": "instrumentation.scoring",
     "flush": "instrumentation.setup",
     "init": "instrumentation.setup",
+    "copy_context_to": "instrumentation.threads",
 }
 
 __all__ = [  # noqa: PLE0604 - the names are loaded by __getattr__ below

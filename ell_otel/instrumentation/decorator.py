@@ -82,6 +82,8 @@ def instrumented(
     for name in _OFFERED:
         if hasattr(target, name):
             setattr(wrapper, name, getattr(target, name))
+    for name in ("__defaults__", "__kwdefaults__"):  # our own parameters take no notice of them, but readers do
+        setattr(wrapper, name, getattr(target, name, None))
     setattr(wrapper, MARK, watched)
     return wrapper
 
@@ -103,9 +105,8 @@ def _coroutine(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _generator(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        run = Run(watched, args, kwargs).begin()
-        steps = body(*args, **kwargs)
+    def steps_of(run: Run, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        run.begin()
         step, sent = steps.send, None
         try:
             while True:
@@ -127,13 +128,12 @@ def _generator(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]
             run.end(error)
             raise
 
-    return wrapper
+    return _making(watched, body, steps_of, inspect.CO_GENERATOR)
 
 
 def _async_generator(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
-    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        run = Run(watched, args, kwargs).begin()
-        steps = body(*args, **kwargs)
+    async def steps_of(run: Run, steps: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
+        run.begin()
         step, sent = _unhooked(steps.asend), None
         try:
             while True:
@@ -154,7 +154,24 @@ def _async_generator(watched: Program, body: Callable[..., Any]) -> Callable[...
             run.end(error)
             raise
 
-    return wrapper
+    return _making(watched, body, steps_of, inspect.CO_ASYNC_GENERATOR)
+
+
+def _making(watched: Program, body: Callable[..., Any], steps_of: Callable[..., Any], kind: int) -> Callable[..., Any]:
+    """A function that makes the generator ``steps_of`` around the one that ``body`` makes.
+
+    It calls ``body`` at once, so that wrong arguments are a ``TypeError`` where they were given, as without us. No code
+    of the user's runs by that. It is marked as of the ``kind`` that it stands for, since frameworks ask for it.
+    """
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        steps = body(*args, **kwargs)
+        made = steps_of(Run(watched, args, kwargs), steps)
+        made.__name__, made.__qualname__ = steps.__name__, steps.__qualname__
+        return made
+
+    marked = wrapper.__code__.replace(co_flags=wrapper.__code__.co_flags | kind)
+    return FunctionType(marked, globals(), closure=wrapper.__closure__)
 
 
 def _unhooked(asend: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -84,6 +84,7 @@ class Sender(Generic[T]):
         size = self._signal.weigh(record)
         with self._lock:
             if self._deadline is not None:
+                tell(f"late {self._signal.name}", f"{self._signal.name} that end after the exit handlers are lost")
                 return
             fits = self._bytes + size <= self._queue_bytes
             if fits:
@@ -124,7 +125,9 @@ class Sender(Generic[T]):
             done.get(timeout=max(0.0, (self._deadline or 0.0) - time.monotonic()))
         if self._pending:
             left = f"{self._pending} {self._signal.name}"
-            tell("exit", f"{self._transport.to} did not take the last {left} in time; they are lost")
+            tell(
+                f"exit {self._signal.name}", f"{self._transport.to} did not take the last {left} in time; they are lost"
+            )
 
     def _ensure_thread(self) -> None:
         if self._thread is None:

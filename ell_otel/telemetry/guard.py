@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Final
 
 from ell_otel.errors import EllOtelError
@@ -44,7 +44,7 @@ class guarded:
         if isinstance(error, EllOtelError):
             tell(self._doing, str(error))
             return True
-        if _raising or _raised_by_host(error):
+        if _raising or raised_by_host(error):
             return False
         goes_on = "Your program goes on without this piece of telemetry"
         tell(self._doing, f"ell-otel failed while {self._doing}: {error!r}. {goes_on}")
@@ -52,7 +52,12 @@ class guarded:
 
 
 def tell(key: str, message: str) -> None:
-    """Warn about ``key``, unless that was done within the last minute. Never raises, whatever the logging is set to."""
+    """Warn about ``key``, unless that was done within the last minute. Never raises, whatever the logging is set to.
+
+    When the interpreter is being taken down, modules may be missing that a run needs: that is no news to anybody.
+    """
+    if sys.is_finalizing():
+        return
     now = time.monotonic()
     if now - _last_told.get(key, -QUIET_S) >= QUIET_S:
         _last_told[key] = now
@@ -69,7 +74,7 @@ def raise_faults(on: bool) -> None:
     _last_told.clear()
 
 
-def _raised_by_host(error: BaseException) -> bool:
+def raised_by_host(error: BaseException) -> bool:
     """Whether the innermost code that ran is neither ours, nor a library's that we use, nor the standard library's."""
     trace = error.__traceback__
     if trace is None:
@@ -78,3 +83,28 @@ def _raised_by_host(error: BaseException) -> bool:
         trace = trace.tb_next
     package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
     return package not in _OURS and package not in sys.stdlib_module_names
+
+
+class _LetThrough(logging.Filter):
+    """OpenTelemetry catches and logs every exception in two places that we call, its encoder and its context. One that
+    a signal handler of the host raises there is the host's, and its log record is where we can still get hold of it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, Exception) and _called_by_us() and raised_by_host(error):
+            raise error
+        return True
+
+
+def _called_by_us() -> bool:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in {"logging", "opentelemetry"} and frame.f_globals is not globals():
+            return package == "ell_otel"
+        frame = frame.f_back
+    return False
+
+
+for _name in ("opentelemetry.exporter.otlp.proto.common._internal", "opentelemetry.context"):
+    logging.getLogger(_name).addFilter(_LetThrough())

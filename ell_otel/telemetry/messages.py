@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ell_otel import redact
+from ell_otel.telemetry.guard import raised_by_host
 
 MAX_DEPTH: Final = 20
 MAX_ERROR: Final = 1000
@@ -128,6 +129,18 @@ def _dumped(plain: object) -> str:
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
+def _field(value: object, kind: type, name: str) -> object:
+    """A dataclass's field as it is stored: a property or another descriptor in its place is not run."""
+    default: object = None
+    for base in kind.__mro__:
+        if name in vars(base):
+            default = vars(base)[name]
+            if isinstance(default, types.MemberDescriptorType):  # one of __slots__
+                return default.__get__(value)
+            break
+    return object.__getattribute__(value, "__dict__").get(name, default)
+
+
 class _Rendering:
     """One walk over a value; ``left`` is what remains of the budget, ``open`` the ids on the way down (cycles)."""
 
@@ -151,7 +164,9 @@ class _Rendering:
         self.open.add(id(value))
         try:
             return self._compound(value, kind, depth + 1)
-        except Exception:  # a field that was never set, a container changed by another thread meanwhile
+        except Exception as error:  # a field that was never set, a container changed by another thread meanwhile
+            if raised_by_host(error):
+                raise
             return self._name("$type", kind)
         finally:
             self.open.discard(id(value))
@@ -170,7 +185,7 @@ class _Rendering:
         if dataclasses.is_dataclass(kind):
             # What a class keeps out of its repr, it keeps out of records as well.
             names = (field.name for field in dataclasses.fields(kind) if field.repr)
-            return self._items(((name, object.__getattribute__(value, name)) for name in names), depth)
+            return self._items(((name, _field(value, kind, name)) for name in names), depth)
         if any(base.__module__ == "pydantic.main" for base in kind.__mro__):
             return self._items(dict.items(object.__getattribute__(value, "__dict__")), depth)
         return self._scalar(value, kind, depth)
@@ -181,9 +196,12 @@ class _Rendering:
         if issubclass(kind, (bytes, bytearray)):
             return self._paid({"$bytes": bytes.__len__(value) if issubclass(kind, bytes) else len(value)}, 20)
         if kind in _TEXTUAL:
-            return self._text(str(value))
+            try:
+                return self._text(str(value))
+            except Exception:  # a time's zone may be of a class of the host's
+                return self._name("$type", kind)
         if issubclass(kind, BaseException):
-            arguments = value.args
+            arguments = BaseException.args.__get__(value)  # type: ignore[attr-defined]
             return self.plain(arguments[0] if len(arguments) == 1 else list(arguments), depth)
         if kind in _CALLABLE or issubclass(kind, type):
             return self._text_of("$name", f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}")

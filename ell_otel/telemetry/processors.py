@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import Status
 
@@ -47,6 +48,32 @@ CONTENT: Final = frozenset(
 MAX_BESIDE: Final = 4096
 
 _OWN: Final = (semconv.GEN_AI_PREFIX, "ell.", "openinference.")
+
+
+class Joint(SpanProcessor):
+    """Our only processor in a provider: a provider can be given processors, but none can be taken from it again."""
+
+    def __init__(self) -> None:
+        self.following: tuple[SpanProcessor, ...] = ()
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        for processor in self.following:
+            processor.on_start(span, parent_context)
+
+    def _on_ending(self, span: Span) -> None:
+        for processor in self.following:
+            processor._on_ending(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        for processor in self.following:
+            processor.on_end(span)
+
+    def shutdown(self) -> None:
+        for processor in self.following:
+            processor.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return all(processor.force_flush(timeout_millis) for processor in self.following)
 
 
 class Contents:

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -36,6 +37,7 @@ from ell_otel.telemetry.processors import (
     EmitNow,
     ExportNow,
     FinishProcessor,
+    Joint,
     QueueLogs,
     QueueSpans,
     Step,
@@ -73,8 +75,11 @@ class Pipeline:
         self.tracer_provider = joined or TracerProvider(
             resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
         )
+        self._joint = _joint_of(self.tracer_provider)
         self._add(StampProcessor())
-        if isinstance(events := get_logger_provider(), LoggerProvider):
+        events = get_logger_provider()
+        if isinstance(events, LoggerProvider) and events not in _stamped:
+            _stamped.add(events)
             events.add_log_record_processor(StampLogProcessor())
         self._connect(joined=joined is not None)
         self.blobs = Blobs(settings.blobs or (str(self.directory / BLOBS_NAME) if self.directory else ""))
@@ -119,7 +124,7 @@ class Pipeline:
 
     def _add(self, processor: SpanProcessor) -> None:
         self._owned.append(processor)
-        self.tracer_provider.add_span_processor(processor)
+        self._joint.following += (processor,)
 
     def _report_loss(self, count: int, reason: str, since_ns: int) -> None:
         if self.settings.local:
@@ -142,6 +147,7 @@ class Pipeline:
             self.blobs.flush()
             for processor in self._owned:
                 processor.shutdown()
+            self._joint.following = tuple(each for each in self._joint.following if each not in self._owned)
             if self._remote is not None:
                 self._remote.close()
             self._logger_provider.shutdown()
@@ -166,6 +172,18 @@ class DisabledPipeline(Pipeline):
 
     def shutdown(self) -> None:
         """Nothing to stop."""
+
+
+_joints: Final[weakref.WeakKeyDictionary[TracerProvider, Joint]] = weakref.WeakKeyDictionary()
+_stamped: Final[weakref.WeakSet[LoggerProvider]] = weakref.WeakSet()
+
+
+def _joint_of(provider: TracerProvider) -> Joint:
+    """Our processor in ``provider``, put there when it is first asked for."""
+    if provider not in _joints:
+        _joints[provider] = Joint()
+        provider.add_span_processor(_joints[provider])
+    return _joints[provider]
 
 
 _lock = threading.RLock()
@@ -217,8 +235,18 @@ def _made(settings: config.Settings, tracer_provider: TracerProvider | None) -> 
 
 
 @atexit.register
+def _at_exit() -> None:
+    # A program may still run after this, in a handler registered before ours, in a daemon thread or in a finalizer, and
+    # by then no pipeline can be made. So the local one stays as it is: the spool needs no end.
+    if _current is not None:
+        if _current.settings.local:
+            _current.flush()
+        else:
+            _current.shutdown()
+
+
 def reset() -> None:
-    """End the pipeline in force, if there is one; the next use makes another. Runs at exit, too."""
+    """End the pipeline in force, if there is one; the next use makes another."""
     global _current
     with _lock:
         ending, _current = _current, None
@@ -242,7 +270,11 @@ def join() -> None:
 
 def _resource(settings: config.Settings) -> Resource:
     name = settings.service_name or Path(sys.argv[0] if sys.argv else "").stem or "python"
-    return Resource.create({semconv.SERVICE_NAME: name, "process.pid": os.getpid()})
+    attributes: dict[str, str | int] = {semconv.SERVICE_NAME: name, "process.pid": os.getpid()}
+    try:
+        return Resource.create(attributes)
+    except RuntimeError:  # it asks its detectors in threads, and the interpreter is ending and starts no more
+        return Resource(attributes)
 
 
 def _prepare(directory: Path) -> None:

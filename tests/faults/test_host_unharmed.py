@@ -61,8 +61,8 @@ for _ in range(60):
     signal.setitimer(signal.ITIMER_REAL, 0)
 print(caught)
 """
-    # The worst case: all the time is ours. What still vanishes, vanishes in the SDK's encoder (README, limits).
-    assert int(run(tmp_path, body).stdout) >= 45
+    # The worst case: all the time is ours. Where a handler's exception meets a finalizer, Python itself drops it.
+    assert int(run(tmp_path, body).stdout) >= 58
 
 
 def test_a_fork_during_another_threads_first_run_does_not_hang_the_child(tmp_path: Path) -> None:
