@@ -77,10 +77,7 @@ class Pipeline:
         )
         self._joint = _joint_of(self.tracer_provider)
         self._add(StampProcessor())
-        events = get_logger_provider()
-        if isinstance(events, LoggerProvider) and events not in _stamped:
-            _stamped.add(events)
-            events.add_log_record_processor(StampLogProcessor())
+        _stamp_events_of(get_logger_provider())
         self._connect(joined=joined is not None)
         self.blobs = Blobs(settings.blobs or (str(self.directory / BLOBS_NAME) if self.directory else ""))
         self.tracer: Tracer = self.tracer_provider.get_tracer(semconv.SCOPE_NAME)
@@ -174,16 +171,28 @@ class DisabledPipeline(Pipeline):
         """Nothing to stop."""
 
 
-_joints: Final[weakref.WeakKeyDictionary[TracerProvider, Joint]] = weakref.WeakKeyDictionary()
-_stamped: Final[weakref.WeakSet[LoggerProvider]] = weakref.WeakSet()
+# By identity: logfire's providers, for one, cannot be hashed.
+_joints: Final[list[tuple[weakref.ref[TracerProvider], Joint]]] = []
+_stamped: Final[list[weakref.ref[LoggerProvider]]] = []
 
 
 def _joint_of(provider: TracerProvider) -> Joint:
     """Our processor in ``provider``, put there when it is first asked for."""
-    if provider not in _joints:
-        _joints[provider] = Joint()
-        provider.add_span_processor(_joints[provider])
-    return _joints[provider]
+    _joints[:] = [(known, joint) for known, joint in _joints if known() is not None]
+    for known, joint in _joints:
+        if known() is provider:
+            return joint
+    joint = Joint()
+    _joints.append((weakref.ref(provider), joint))
+    provider.add_span_processor(joint)
+    return joint
+
+
+def _stamp_events_of(provider: object) -> None:
+    """Have the GenAI events of an application's logger provider stamped, once."""
+    if isinstance(provider, LoggerProvider) and not any(known() is provider for known in _stamped):
+        _stamped.append(weakref.ref(provider))
+        provider.add_log_record_processor(StampLogProcessor())
 
 
 _lock = threading.RLock()

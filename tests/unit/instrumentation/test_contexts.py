@@ -246,3 +246,14 @@ def test_setting_up_again_leaves_one_processor_in_an_applications_provider(folde
     assert len(provider._active_span_processor._span_processors) == once == 1
     leaf("x")
     assert len(recorded(folder).spans) == 1
+
+
+def test_an_applications_provider_that_cannot_be_hashed_is_joined_as_well(folder: Path) -> None:
+    class Provider(TracerProvider):
+        """As logfire's, which is a dataclass."""
+
+        __hash__ = None  # type: ignore[assignment]
+
+    ell.init(tracer_provider=Provider(shutdown_on_exit=False))
+    leaf("x")
+    assert len(recorded(folder).spans) == 1
