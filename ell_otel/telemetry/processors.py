@@ -22,7 +22,7 @@ from opentelemetry.trace import Status
 from ell_otel import semconv
 from ell_otel.telemetry.batches import Sender
 from ell_otel.telemetry.guard import guarded
-from ell_otel.telemetry.messages import Redacted, redacted
+from ell_otel.telemetry.messages import Redacted, clean, redacted
 
 Attributes = Mapping[str, Any]
 """A span's attributes: name to scalar or sequence of scalars, as the SDK holds them."""
@@ -219,7 +219,7 @@ def drop_content(attributes: Attributes) -> dict[str, Any]:
 def _changed(span: ReadableSpan, attributes: Attributes, changes: dict[str, Any]) -> ReadableSpan:
     """``span`` with ``changes`` and without secrets in what it says of errors; itself if that is no difference."""
     description = span.status.description
-    if not changes and not span.events and (not description or type(description) is Redacted):
+    if not changes and not span.events and span.name.isascii() and (not description or type(description) is Redacted):
         return span
     return with_attributes(
         span, {name: value for name, value in {**attributes, **changes}.items() if value is not None}
@@ -232,7 +232,7 @@ def with_attributes(span: ReadableSpan, attributes: Attributes) -> ReadableSpan:
     if status.description and type(status.description) is not Redacted:
         status = Status(status.status_code, redacted(status.description))
     return ReadableSpan(
-        name=span.name,
+        name=clean(span.name),
         context=span.context,
         parent=span.parent,
         resource=span.resource,
@@ -253,4 +253,4 @@ def _clean_event(event: Event) -> Event:
         name: redacted(value) if isinstance(value, str) and type(value) is not Redacted else value
         for name, value in (event.attributes or {}).items()
     }
-    return Event(event.name, attributes, event.timestamp)
+    return Event(clean(event.name), attributes, event.timestamp)
