@@ -137,7 +137,10 @@ def measured(contestant: str, directory: Path, modules: dict[str, str]) -> dict[
 
 
 def retained(directory: Path, modules: dict[str, str]) -> dict[str, float]:
-    """What stays in memory of a capture and its closure, as a multiple of the source text."""
+    """What stays in memory of a capture once the process is quiet, its closure included, by the source text's size."""
+    from ell_otel.closure import quiet
+
+    quiet.QUIET_S = 0.0
     capture = capture_of("ours")
     warm, _ = written(directory, programs()["small function"])
     capture(warm.ask)
@@ -146,6 +149,7 @@ def retained(directory: Path, modules: dict[str, str]) -> dict[str, float]:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     closure = capture(module.ask)
+    gc.collect()  # the capture's own cycles, and the occasion to let go of trees
     gc.collect()
     stays = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()

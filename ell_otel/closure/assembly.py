@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 
 from ell_otel.closure.canonical import Form, form_of, forms_of
 from ell_otel.closure.naming import name_slots
 from ell_otel.closure.order import Item, Members, ordered
+from ell_otel.closure.parts import Outline, Part, joined
 from ell_otel.closure.rendering import expression, statement_text
 from ell_otel.closure.resolution import Resolution
 from ell_otel.closure.spaces import Kept, Slot
 from ell_otel.redact import redact
 
-_BLOCK = re.compile(r"^(?:@|async |class |def |if |for |with |try:|while |match )", re.MULTILINE)
 _FUTURE = "from __future__ import annotations"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One statement of a closure's text: the module it came from (empty for the imports), the names it binds."""
-
-    module: str
-    names: tuple[str, ...]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Assembled:
-    """A closure's text, its parts with their canonical forms, and the installed top-level modules it imports."""
+    """A closure's text, the outline and canonical forms of its parts, and the installed modules it imports."""
 
     text: str
-    parts: tuple[Part, ...]
+    outline: Outline
     forms: tuple[Form, ...]
     imported: tuple[str, ...]
 
@@ -50,7 +40,7 @@ def assemble(resolution: Resolution, root: Kept | None) -> Assembled:
             forms += forms_of(part.text) if known is None else [known]
     modules = {slot.module.partition(".")[0] for slot in slots if slot.kind == "external"}
     imported = tuple(sorted(modules - sys.stdlib_module_names))
-    return Assembled(_joined(parts), tuple(parts), tuple(forms), imported)
+    return Assembled(*joined(parts), tuple(forms), imported)
 
 
 def _import_part(slots: list[Slot], items: list[Item]) -> Part:
@@ -130,25 +120,3 @@ def _postpones_annotations(item: Item) -> bool:
     if not isinstance(item, Kept) or not item.space.index.future_annotations:
         return False
     return item.statement.analysis.annotated
-
-
-def _joined(parts: list[Part]) -> str:
-    """The parts with blank lines as people set them, and a comment where the module changes, if there are several."""
-    modules = {part.module for part in parts if part.module}
-    lines: list[str] = []
-    previous: Part | None = None
-    for part in parts:
-        changes = previous is None or part.module != previous.module
-        if previous is not None:
-            spaced = changes or _is_block(part) or _is_block(previous)
-            lines += ["", ""] if spaced and (_is_block(part) or _is_block(previous)) else [""] if spaced else []
-        if changes and part.module and len(modules) > 1:
-            lines.append(f"# from {part.module}")
-        lines.append(part.text)
-        previous = part
-    return "\n".join(lines) + "\n"
-
-
-def _is_block(part: Part) -> bool:
-    """Whether the part is a definition or a compound statement, which stands between blank lines."""
-    return part.module != "" and _BLOCK.search(part.text) is not None

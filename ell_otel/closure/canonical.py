@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ell_otel.closure.parsing import parse_quietly
+from ell_otel.closure.quiet import let_go_when_quiet
 from ell_otel.closure.references import Analysis
 from ell_otel.closure.scopes import analyse
-from ell_otel.closure.source import parse_quietly
 
 TAG = "c1:"
 _fields_known: dict[type[ast.AST], tuple[str, ...]] = {}
@@ -60,6 +61,9 @@ def version_of(forms: Iterable[Form]) -> str:
 def forms_of(text: str) -> tuple[Form, ...]:
     """The forms of a text's statements. Raises SyntaxError when it is not Python."""
     return tuple(form_of(node, analyse(node)) for node in parse_quietly(text).body)
+
+
+let_go_when_quiet(forms_of.cache_clear)
 
 
 def form_of(node: ast.stmt, analysis: Analysis) -> Form:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Iterable, Mapping
-from types import FunctionType, ModuleType
+from operator import attrgetter, is_
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from ell_otel.closure.dependencies import index_of
 from ell_otel.closure.source import cell_history, interactive_cells
 from ell_otel.closure.spaces import Space
 from ell_otel.closure.wrappers import unwrapped
+
+_code_of = attrgetter("__code__")
 
 
 class Observed:
@@ -25,7 +28,7 @@ class Observed:
     __slots__ = ("_cells", "_plain", "_wrapped")
 
     def __init__(self) -> None:
-        self._plain: tuple[tuple[Any, tuple[tuple[str, Any], ...]], ...] = ()
+        self._plain: tuple[tuple[Any, tuple[str, ...], tuple[CodeType, ...]], ...] = ()
         self._wrapped: tuple[tuple[Any, str, Any], ...] = ()
         self._cells: tuple[_Cells, ...] = ()
 
@@ -38,26 +41,27 @@ class Observed:
             for space in spaces
             if space.namespace is not None and cell_history(space.namespace) is not None
         )
-        plain: dict[int, tuple[Any, list[tuple[str, Any]]]] = {}
+        plain: dict[int, tuple[Any, list[str], list[CodeType]]] = {}
         wrapped = []
         for namespace, name, value in found:
             holder = _holder(namespace, value)
-            if type(value) is FunctionType and "__wrapped__" not in value.__dict__:
-                plain.setdefault(id(namespace), (holder, []))[1].append((name, value.__code__))
+            if type(value) is FunctionType and not hasattr(value, "__wrapped__"):
+                _, names, codes = plain.setdefault(id(namespace), (holder, [], []))
+                names.append(name)
+                codes.append(value.__code__)
             else:
                 wrapped.append((holder, name, _identity(value)))
-        observed._plain = tuple((holder, tuple(entries)) for holder, entries in plain.values())
+        observed._plain = tuple((holder, tuple(names), tuple(codes)) for holder, names, codes in plain.values())
         observed._wrapped = tuple(wrapped)
         return observed
 
     def unchanged(self) -> bool:
         """Whether each name is still bound to the same code."""
         try:
-            for holder, entries in self._plain:
-                namespace = holder().__dict__
-                for name, code in entries:
-                    if namespace[name].__code__ is not code:
-                        return False
+            for holder, names, codes in self._plain:
+                values = map(holder().__dict__.__getitem__, names)
+                if not all(map(is_, map(_code_of, values), codes)):
+                    return False
             for holder, name, identity in self._wrapped:
                 if not _matches(holder().__dict__[name], identity):
                     return False

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ell_otel.closure.parsing import parse_quietly
 from ell_otel.closure.registration import Registrations
-from ell_otel.closure.source import absolute_import, is_installed, parse_quietly
+from ell_otel.closure.source import absolute_import, is_installed
 from ell_otel.closure.spaces import Slot, Space
 
 if TYPE_CHECKING:

@@ -16,11 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ell_otel.closure.assembly import Part, assemble
+from ell_otel.closure.assembly import assemble
 from ell_otel.closure.canonical import forms_of, version_of
 from ell_otel.closure.currency import Observed
 from ell_otel.closure.nested import fingerprint
+from ell_otel.closure.parts import Outline, Part
 from ell_otel.closure.programs import used_programs
+from ell_otel.closure.quiet import deriving
 from ell_otel.closure.resolution import Resolution
 from ell_otel.closure.source import unit_of_code
 from ell_otel.closure.spaces import MISSING, Kept, Slot, program_module
@@ -54,8 +56,8 @@ class Closure:
     partial: bool = False
     file: str | None = None
     line: int | None = None
-    parts: tuple[Part, ...] = ()
     imported: tuple[str, ...] = ()  # installed top-level modules the text imports, the standard library left out
+    _outline: Outline = field(default=Outline([], []), repr=False, compare=False)
     _observed: Observed = field(default_factory=Observed, repr=False, compare=False)
 
     def is_current(self) -> bool:
@@ -64,6 +66,11 @@ class Closure:
         In a notebook or prompt also whether no cell run since binds or changes a name it rests on.
         """
         return self._observed.unchanged()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The text's statements, in order."""
+        return self._outline.parts(self.text)
 
     @functools.cached_property
     def packages(self) -> Mapping[str, str]:
@@ -83,8 +90,9 @@ def capture(target: Any, *, names: Mapping[str, Any] | None = None) -> Closure:
         message = f"cannot capture an object of type {kind}: pass a function, a method, a class or a program"
         raise TypeError(message)
     try:
-        resolution, closure = _without_uses(target, names)
-        uses = {_use(program) for program in used_programs(resolution, unwrapped(target))}
+        with deriving():
+            resolution, closure = _without_uses(target, names)
+            uses = {_use(program) for program in used_programs(resolution, unwrapped(target))}
     except Exception as error:  # whatever it is, it must not reach the user's call; the warning tells of it
         return _stand_in(target, error)
     return dataclasses.replace(closure, uses=tuple(sorted(uses, key=lambda use: (use.name, use.version))))
@@ -115,8 +123,8 @@ def _without_uses(target: Any, names: Mapping[str, Any] | None) -> tuple[Resolut
         partial=resolution.partial,
         file=file,
         line=line,
-        parts=assembled.parts,
         imported=assembled.imported,
+        _outline=assembled.outline,
         _observed=Observed.of(resolution.observed.values(), resolution.order),
     )
     return resolution, closure

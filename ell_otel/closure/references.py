@@ -7,6 +7,8 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ell_otel.closure.parsing import parse_expression
+
 # Methods that, by their name, change the object they are called on.
 CHANGING_METHODS = frozenset(
     {
@@ -130,7 +132,7 @@ def chain_of(node: ast.AST) -> tuple[ast.AST, tuple[str, ...]]:
 def names_in(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Root names and attribute chains of an annotation written as a string; nothing when it is no expression."""
     try:
-        todo: list[ast.AST] = [ast.parse(text.strip(), mode="eval").body]
+        todo: list[ast.AST] = [parse_expression(text.strip())]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     while todo:

@@ -144,13 +144,14 @@ def _lines_changing(unit: Unit, name: str) -> list[int]:
     """Lines of the text that look like a change of the name; a quick first look over the whole text, done once."""
     known = _candidates.get(unit)
     if known is None:
-        known = _candidates[unit] = {}
+        known = {}
         for pattern in (_CHANGE, _DEFAULT):
             for match in pattern.finditer(unit.text):
                 known.setdefault(match[1], []).append(unit.line_at(match.start(1)))
         for match in _GLOBAL.finditer(unit.text):
             for declared in match[1].split(","):
                 known.setdefault(declared.strip(), []).append(unit.line_at(match.start()))
+        _candidates[unit] = known  # not before it is whole: other threads look here
     return known.get(name, [])
 
 

@@ -11,9 +11,10 @@ import ast
 import copy
 import re
 
+from ell_otel.closure.parsing import parse_expression, parse_quietly
 from ell_otel.closure.references import LocalImport, Reference
 from ell_otel.closure.secrets import Changes, change_edits, changed, redacted_comments, secret_changes
-from ell_otel.closure.source import Unit, parse_quietly
+from ell_otel.closure.source import Unit
 from ell_otel.closure.spaces import Kept, Slot
 from ell_otel.redact import redact
 
@@ -240,7 +241,7 @@ def _rename_node(node: object, old: str, new: str) -> None:
     elif isinstance(node, ast.MatchMapping):
         node.rest = new
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        parsed = ast.parse(node.value.strip(), mode="eval")
+        parsed = parse_expression(node.value.strip())
         for part in ast.walk(parsed):
             if isinstance(part, ast.Name) and part.id == old:
                 part.id = new

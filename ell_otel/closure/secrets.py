@@ -9,6 +9,7 @@ import re
 import tokenize
 from collections.abc import Callable
 
+from ell_otel.closure.parsing import parse_expression
 from ell_otel.closure.references import Analysis
 from ell_otel.closure.source import Unit
 from ell_otel.redact import mentions_secret_name, redact, redact_value
@@ -68,7 +69,7 @@ def _written(text: str, clean: ast.AST, new: ast.AST) -> str:
     plain = ast.unparse(clean)
     if isinstance(new, ast.JoinedStr):
         try:
-            if ast.dump(ast.parse(redact(text), mode="eval")) == ast.dump(ast.parse(plain, mode="eval")):
+            if ast.dump(parse_expression(redact(text))) == ast.dump(parse_expression(plain)):
                 return redact(text)
         except SyntaxError:
             pass

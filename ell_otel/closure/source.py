@@ -18,7 +18,6 @@ import site
 import sys
 import sysconfig
 import tokenize
-import warnings
 import zipimport
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sized
@@ -26,6 +25,9 @@ from functools import lru_cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
+
+from ell_otel.closure.parsing import parse_quietly
+from ell_otel.closure.quiet import let_go_when_quiet
 
 OWN_PACKAGE = __name__.partition(".")[0]
 _SITE_NAMES = ("site-packages", "dist-packages")
@@ -75,7 +77,9 @@ class Unit:
 
 
 _by_path: dict[str, tuple[tuple[int, int], Unit | None]] = {}
-_by_text: dict[tuple[str, str], Unit | None] = {}
+_by_text: dict[tuple[str, str], tuple[Unit | None]] = {}
+let_go_when_quiet(_by_path.clear)
+let_go_when_quiet(_by_text.clear)
 
 
 def unit_of_file(path: str) -> Unit | None:
@@ -139,11 +143,13 @@ def parse(name: str, text: str) -> Unit | None:
     """The unit of a text, or None when it is not Python. Equal texts share one unit."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
     key = (name, text)
-    if key not in _by_text:
-        if len(_by_text) >= _MAX_CACHED:
-            _by_text.clear()
-        _by_text[key] = _parsed(name, text)
-    return _by_text[key]
+    if (known := _by_text.get(key)) is not None:
+        return known[0]
+    if len(_by_text) >= _MAX_CACHED:
+        _by_text.clear()
+    unit = _parsed(name, text)
+    _by_text[key] = (unit,)
+    return unit
 
 
 def _parsed(name: str, text: str) -> Unit | None:
@@ -151,13 +157,6 @@ def _parsed(name: str, text: str) -> Unit | None:
         return Unit(name, text, parse_quietly(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-
-
-def parse_quietly(text: str) -> ast.Module:
-    """`ast.parse` without the warnings (invalid escapes, `is` with a literal) the user's compiler has given already."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return ast.parse(text)
 
 
 def interactive_cells(namespace: Mapping[str, Any]) -> list[Unit]:

@@ -21,7 +21,7 @@ def unwrapped(value: Any) -> Any:
 
 def _inside(value: Any) -> Any:
     if isinstance(value, types.FunctionType):
-        return value.__dict__.get("__wrapped__")
+        return getattr(value, "__wrapped__", None)  # not `__dict__`, which would make one for each function
     if isinstance(value, (types.MethodType, staticmethod, classmethod)):
         return value.__func__
     if isinstance(value, (functools.partial, functools.partialmethod)):
