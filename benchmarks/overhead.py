@@ -1,102 +1,288 @@
-"""What a decorated call costs beyond the bare one: `python benchmarks/overhead.py`.
+"""What telemetry adds to a model call: `python benchmarks/overhead.py [--peers name,name]`.
 
-Microseconds, median over interleaved rounds, wall and CPU, in one process:
+The real OpenAI client over a transport inside the process, so that there is no network, and an exporter that does
+nothing. Each contestant runs in a fresh interpreter, where it is measured against the same calls before it was switched
+on; the contestants take turns for several rounds, and of the rounds the median is shown. Microseconds beyond the plain
+call: at the median and at the 99th percentile of the calls, and of processor time at the median, which says most where
+the machine has other things to do.
 
-* ``span``: a bare SDK span with 15 attributes and no exporter, the floor that any OpenTelemetry producer pays;
-* ``program``: ``@ell.program`` with arguments and result, appended to the spool;
-* ``program, no content``: the same without arguments and result.
-
-And the time that importing takes, each in a fresh interpreter, beside OpenTelemetry's own.
+Other projects run where they are asked for by name, each in an environment of its own, made by this script with pip in
+`--environments`. One that cannot be installed or started is named with the reason.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from opentelemetry.sdk.trace import TracerProvider
+PEERS = {
+    "openinference": ["openinference-instrumentation-openai", "opentelemetry-sdk"],
+    "traceloop": ["opentelemetry-instrumentation-openai", "opentelemetry-sdk"],
+    "langfuse": ["langfuse"],
+    "logfire": ["logfire"],
+    "mlflow": ["mlflow"],
+    "weave": ["weave"],
+}
+WARM_UP = 500
+CALLS = 400
+MESSAGES = [
+    {"role": "system", "content": "You answer in one sentence."},
+    {"role": "user", "content": "Summarise this in one sentence: " + "lorem ipsum dolor sit amet " * 40},
+]
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt-4o-mini-2024-07-18",
+    "choices": [
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Lorem ipsum. " * 8}}
+    ],
+    "usage": {"prompt_tokens": 280, "completion_tokens": 32, "total_tokens": 312},
+}
 
-import ell_otel as ell
-from ell_otel.telemetry import providers
-
-ROUNDS = 60
-CALLS = 50
-PROMPT = "Summarise this in one sentence: " + "lorem ipsum dolor sit amet " * 40
+Ask = Callable[[], Any]
+Contestant = Callable[[Any], Ask | None]
+"""Switches itself on, given the client; returns what is to be called in the place of `ask`, or None for the same."""
 
 
-def bare(text: str) -> str:
-    return text + "!"
+def client() -> Any:
+    import openai
+
+    try:
+        import httpx2 as http
+    except ImportError:
+        import httpx as http
+    body = json.dumps(ANSWER).encode()
+    transport = http.MockTransport(
+        lambda _: http.Response(200, content=body, headers={"content-type": "application/json"})
+    )
+    return openai.OpenAI(api_key="none", base_url="http://model.test/v1", http_client=http.Client(transport=transport))
 
 
-def spanned(text: str) -> str:
-    span = _tracer.start_span("floor")
-    for number in range(15):
-        span.set_attribute(f"attribute.{number}", "value")
-    span.end()
-    return text + "!"
+def asking(sdk: Any) -> Ask:
+    def ask() -> Any:
+        return sdk.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, temperature=0.5, max_tokens=100)
+
+    return ask
 
 
-@ell.program
-def program(text: str) -> str:
-    return text + "!"
+# -- the contestants --------------------------------------------------------------------------------------------------
 
 
-_tracer = TracerProvider(shutdown_on_exit=False).get_tracer("benchmark")
+def provider() -> Any:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+
+    class Nowhere(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    made = TracerProvider(shutdown_on_exit=False)
+    made.add_span_processor(SimpleSpanProcessor(Nowhere()))
+    return made
 
 
-def timed(function: Callable[[str], str]) -> tuple[float, float]:
-    """Microseconds per call, wall and CPU."""
-    wall, cpu = time.perf_counter(), time.process_time()
+def floor(sdk: Any) -> Ask:
+    tracer = provider().get_tracer("floor")
+    ask = asking(sdk)
+
+    def spanned() -> Any:
+        span = tracer.start_span("floor")
+        for number in range(15):
+            span.set_attribute(f"attribute.{number}", "value")
+        answer = ask()
+        span.end()
+        return answer
+
+    return spanned
+
+
+def genai(content: str) -> Contestant:
+    def switch_on(_: Any) -> None:
+        os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = content
+        from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
+
+        OpenAIInstrumentor().instrument(tracer_provider=provider())
+
+    return switch_on
+
+
+def openinference(*, content: bool) -> Contestant:
+    def switch_on(_: Any) -> None:
+        from openinference.instrumentation import TraceConfig
+        from openinference.instrumentation.openai import OpenAIInstrumentor
+
+        config = TraceConfig(hide_inputs=not content, hide_outputs=not content)
+        OpenAIInstrumentor().instrument(tracer_provider=provider(), config=config)
+
+    return switch_on
+
+
+def traceloop(*, content: bool) -> Contestant:
+    def switch_on(_: Any) -> None:
+        os.environ["TRACELOOP_TRACE_CONTENT"] = str(content).lower()
+        from opentelemetry.instrumentation.openai import OpenAIInstrumentor
+
+        OpenAIInstrumentor().instrument(tracer_provider=provider())
+
+    return switch_on
+
+
+def langfuse(sdk: Any) -> Ask:
+    os.environ.update(LANGFUSE_PUBLIC_KEY="pk-none", LANGFUSE_SECRET_KEY="sk-none", LANGFUSE_HOST="http://127.0.0.1:9")
+    from langfuse import Langfuse
+    from langfuse.openai import OpenAI
+
+    Langfuse(flush_at=200, flush_interval=3600)
+    return asking(OpenAI(api_key="none", base_url="http://model.test/v1", http_client=sdk._client))
+
+
+def logfire(sdk: Any) -> None:
+    import logfire as package
+
+    package.configure(send_to_logfire=False, console=False, inspect_arguments=False)
+    package.instrument_openai(sdk)
+
+
+def mlflow(_: Any) -> None:
+    import mlflow as package
+
+    package.set_tracking_uri(f"file://{tempfile.mkdtemp()}")
+    package.openai.autolog()
+
+
+def weave(_: Any) -> None:
+    import weave as package
+
+    package.init("overhead")
+
+
+def ours(*, content: bool, decorated: bool = False, spool: bool = False) -> Contestant:
+    def switch_on(sdk: Any) -> Ask | None:
+        import ell_otel as ell
+        from ell_otel.telemetry import providers
+
+        if not spool:
+            nowhere = provider()._active_span_processor._span_processors[0].span_exporter
+            providers.SpoolSpanExporter = lambda *_: nowhere
+        ell.init(dir=tempfile.mkdtemp(suffix=".ell"), content=content)
+        ell.instrument()
+        return ell.program(asking(sdk)) if decorated else None
+
+    return switch_on
+
+
+CONTESTANTS: dict[str, tuple[str, Contestant]] = {
+    "bare span, 15 attributes": ("", floor),
+    "genai-openai, no content": ("", genai("NO_CONTENT")),
+    "genai-openai": ("", genai("SPAN_ONLY")),
+    "openinference, no content": ("openinference", openinference(content=False)),
+    "openinference": ("openinference", openinference(content=True)),
+    "traceloop, no content": ("traceloop", traceloop(content=False)),
+    "traceloop": ("traceloop", traceloop(content=True)),
+    "langfuse": ("langfuse", langfuse),
+    "logfire": ("logfire", logfire),
+    "mlflow": ("mlflow", mlflow),
+    "weave": ("weave", weave),
+    "ell-otel, no content": ("", ours(content=False)),
+    "ell-otel": ("", ours(content=True)),
+    "ell-otel, into the spool": ("", ours(content=True, spool=True)),
+    "ell-otel, decorated": ("", ours(content=True, decorated=True)),
+    "ell-otel, decorated, spool": ("", ours(content=True, decorated=True, spool=True)),
+}
+
+# -- measuring --------------------------------------------------------------------------------------------------------
+
+
+def measured(ask: Ask) -> tuple[float, float, float]:
+    """Microseconds: wall at the median and the 99th percentile, the thread's processor time at the median."""
+    for _ in range(WARM_UP):
+        ask()
+    walls, cpus = [], []
     for _ in range(CALLS):
-        function(PROMPT)
-    return (time.perf_counter() - wall) / CALLS * 1e6, (time.process_time() - cpu) / CALLS * 1e6
+        wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+        ask()
+        cpus.append(time.thread_time_ns() - cpu)
+        walls.append(time.perf_counter_ns() - wall)
+    percentiles = statistics.quantiles(walls, n=100)
+    return percentiles[49] / 1e3, percentiles[98] / 1e3, statistics.median(cpus) / 1e3
 
 
-def measure() -> None:
-    """Print the table of calls."""
-    contestants: dict[str, tuple[Callable[[str], str], bool]] = {
-        "bare": (bare, True),
-        "span": (spanned, True),
-        "program": (program, True),
-        "program, no content": (program, False),
+def contest(name: str) -> None:
+    """In a fresh interpreter: print what `name` adds."""
+    sdk = client()
+    plain = measured(asking(sdk))
+    fresh = client()
+    ask = CONTESTANTS[name][1](fresh) or asking(fresh)
+    print(json.dumps([after - before for before, after in zip(plain, measured(ask), strict=True)]))
+    sys.stdout.flush()
+    os._exit(0)  # what is left to send is nobody's
+
+
+def interpreter(peer: str, environments: Path) -> str:
+    """The Python to run a contestant with; raises CalledProcessError where its environment cannot be made."""
+    if not peer:
+        return sys.executable
+    folder = environments / peer
+    if not (folder / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        install = [folder / "bin" / "pip", "install", "-q", "openai", *PEERS[peer]]
+        subprocess.run(install, check=True, capture_output=True, text=True)
+    return str(folder / "bin" / "python")
+
+
+def run(names: list[str], environments: Path, rounds: int) -> None:
+    """Print the table."""
+    samples: dict[str, list[list[float]]] = {name: [] for name in names}
+    missing: dict[str, str] = {}
+    for _ in range(rounds):
+        for name in names:
+            if name in missing:
+                continue
+            try:
+                python = interpreter(CONTESTANTS[name][0], environments)
+                command = [python, __file__, "--contestant", name]
+                done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+                samples[name].append(json.loads(done.stdout.splitlines()[-1]))
+            except (subprocess.SubprocessError, ValueError, IndexError) as error:
+                said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+                missing[name] = said[-1][:120] if said else repr(error)
+    middle = {
+        name: [statistics.median(column) for column in zip(*rows, strict=True)]
+        for name, rows in samples.items()
+        if rows
     }
-    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
-    with tempfile.TemporaryDirectory() as folder:
-        for content in (True, False):
-            ell.init(dir=folder, content=content)
-            for _ in range(ROUNDS):
-                for name, (function, wants_content) in contestants.items():
-                    if content == wants_content:
-                        samples[name].append(timed(function))
-        providers.reset()
-    base = [statistics.median(column) for column in zip(*samples["bare"], strict=True)]
-    floor = statistics.median(wall for wall, _ in samples["span"]) - base[0]
-    print(f"{'':24}{'wall us':>10}{'cpu us':>10}{'x floor':>10}")
-    for name in list(contestants)[1:]:
-        wall, cpu = (statistics.median(column) for column in zip(*samples[name], strict=True))
-        print(f"{name:24}{wall - base[0]:10.1f}{cpu - base[1]:10.1f}{(wall - base[0]) / floor:10.2f}")
+    base = middle[names[0]]
+    print(f"{'us beyond the plain call':28}{'p50':>8}{'p99':>8}{'cpu':>8}{'x floor':>9}{'x cpu':>8}")
+    for name, (p50, p99, cpu) in middle.items():
+        print(f"{name:28}{p50:8.0f}{p99:8.0f}{cpu:8.0f}{p50 / base[0]:9.2f}{cpu / base[2]:8.2f}")
+    for name, reason in missing.items():
+        print(f"{name:28}did not run: {reason}")
 
 
-def imports() -> None:
-    """Print the time of each import, the best of five fresh interpreters."""
-    for statement in (
-        "pass",
-        "import opentelemetry.sdk.trace, opentelemetry.sdk._logs",
-        "import ell_otel",
-        "import ell_otel; ell_otel.program",
-    ):
-        times = []
-        for _ in range(5):
-            started = time.perf_counter()
-            subprocess.run([sys.executable, "-c", statement], check=True)
-            times.append(time.perf_counter() - started)
-        print(f"{min(times) * 1e3:8.0f} ms  python -c {statement!r}")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", default="", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--environments", type=Path, default=Path(tempfile.gettempdir()) / "ell-otel-peers")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.contestant:
+        contest(given.contestant)
+    peers = {"", *filter(None, given.peers.split(","))}
+    if unknown := peers - {"", *PEERS}:
+        parser.error(f"no peer is called {min(unknown)!r}; there are {', '.join(PEERS)}")
+    run([name for name, (peer, _) in CONTESTANTS.items() if peer in peers], given.environments, given.rounds)
 
 
 if __name__ == "__main__":
-    measure()
-    imports()
+    main()

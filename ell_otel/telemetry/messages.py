@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import functools
 import json
 import math
 import pathlib
@@ -56,7 +57,17 @@ def redacted(text: str) -> Redacted:
 
 def to_json(value: object, budget: int) -> Redacted:
     """``value`` as JSON text of about ``budget`` characters at most, secrets redacted. Never raises."""
-    return Redacted(_dumped(redact.redact_data(_Rendering(budget).plain(value, 0))))
+    rendering = _Rendering(budget)
+    plain = rendering.plain(value, 0)
+    text = _dumped(plain)
+    # Looking at the whole once is enough where no value goes by a secret's name and none is escaped; it mostly is so.
+    closely = "\\" in text or redact.hook() is not None or any(map(_names_secret, rendering.keys))
+    if not closely and redact.redact(text) == text:
+        return Redacted(text)
+    return Redacted(_dumped(redact.redact_data(plain)))
+
+
+_names_secret = functools.lru_cache(maxsize=4096)(redact.names_secret)
 
 
 def clean(text: str) -> str:
@@ -147,6 +158,7 @@ class _Rendering:
     def __init__(self, budget: int) -> None:
         self.left = budget
         self.open: set[int] = set()
+        self.keys: set[str] = set()
 
     def plain(self, value: object, depth: int) -> Any:
         """``value`` in terms of None, bool, int, float, str, list and dict."""
@@ -232,6 +244,7 @@ class _Rendering:
 
     def _key(self, key: object) -> str:
         if type(key) is str:
+            self.keys.add(key)
             return self._text(key)
         if key is None or type(key) in (bool, int, float):
             return str(self._number(key)) if key is not None else "None"

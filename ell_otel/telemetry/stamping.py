@@ -55,17 +55,20 @@ class StampProcessor(SpanProcessor):
         with guarded("stamping a span"):
             current = invocations.current(parent_context)
             scope = invocations.scope(parent_context)
-            about_model = is_about_model(span.attributes or {})
             stamp: Stamp | None = current.stamp if current is not None else scope.stamp if scope is not None else None
-            if stamp is None and about_model:
-                stamp = _own_stamp(span.attributes or {}) or (_find() if _find is not None else None)
-            if stamp and (current is not None or about_model):
-                span.set_attributes(stamp)
-            memo = _Memo(stamp or {}, scope)
+            own = None if stamp is not None else _own_stamp(span.attributes or {})
+            if own is None:
+                about_model = is_about_model(span.attributes or {})
+                if stamp is None and about_model and _find is not None:
+                    stamp = _find()
+                if stamp and (current is not None or about_model):
+                    span.set_attributes(stamp)
+            memo = _Memo(own or stamp or {}, scope)
             vars(span)[_MEMO] = memo
             parent = trace.get_current_span(parent_context)
             memo.inside_inference = isinstance(parent, ReadableSpan) and is_inference(parent.attributes or {})
-            _mark_duplicate(span, memo)
+            if memo.inside_inference or scope is not None:
+                _mark_duplicate(span, memo)
 
     def _on_ending(self, span: Span) -> None:
         """Right before the end, when the attributes can still be set and all others have been."""
@@ -76,7 +79,7 @@ class StampProcessor(SpanProcessor):
             attributes = span.attributes or {}
             if memo.stamp and semconv.ELL_PROGRAM_VERSION not in attributes and is_about_model(attributes):
                 span.set_attributes(memo.stamp)
-            if semconv.ELL_DUPLICATE not in attributes:
+            if (memo.inside_inference or memo.scope is not None) and semconv.ELL_DUPLICATE not in attributes:
                 _mark_duplicate(span, memo)
 
 
