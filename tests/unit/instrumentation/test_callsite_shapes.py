@@ -33,13 +33,24 @@ def instrumented() -> Iterator[None]:
 
 
 @pytest.fixture
-def client(model: FakeModel) -> Any:
-    return model.client()
+def client(model: FakeModel) -> Iterator[Any]:
+    with model.client() as client:
+        yield client
 
 
 @pytest.fixture
 def async_client(model: FakeModel) -> Any:
     return model.async_client()
+
+
+def run(main: Callable[[Any], Any], client: Any) -> Any:
+    """Run ``main(client)`` in an event loop of its own."""
+
+    async def closing() -> Any:
+        async with client:
+            return await main(client)
+
+    return asyncio.run(closing())
 
 
 Programs = Callable[[], list[str]]
@@ -234,7 +245,7 @@ async def ask_async(client: Any) -> str:
 
 
 def test_an_asynchronous_call(async_client: Any, programs: Programs) -> None:
-    assert asyncio.run(ask_async(async_client))
+    assert run(ask_async, async_client)
     assert programs() == ["ask_async"]
 
 
@@ -245,7 +256,7 @@ async def stream_async(client: Any) -> str:
 
 
 def test_an_asynchronous_stream(async_client: Any, programs: Programs) -> None:
-    assert asyncio.run(stream_async(async_client))
+    assert run(stream_async, async_client)
     assert programs() == ["stream_async"]
 
 
@@ -257,7 +268,7 @@ async def stream_helper_async(client: Any) -> str:
 
 
 def test_the_asynchronous_stream_helper(async_client: Any, programs: Programs) -> None:
-    assert asyncio.run(stream_helper_async(async_client))
+    assert run(stream_helper_async, async_client)
     assert programs() == ["stream_helper_async"]
 
 
@@ -274,7 +285,7 @@ async def consume(client: Any) -> list[Any]:
 
 
 def test_an_asynchronous_generator_and_a_parsed_answer(async_client: Any, programs: Programs) -> None:
-    assert len(asyncio.run(consume(async_client))) == 2
+    assert len(run(consume, async_client)) == 2
     assert programs() == ["parse_async", "generate_async"]
 
 
@@ -283,7 +294,7 @@ async def gather(client: Any) -> list[Any]:
 
 
 def test_coroutines_that_gather_runs(async_client: Any, programs: Programs) -> None:
-    assert len(asyncio.run(gather(async_client))) == 2
+    assert len(run(gather, async_client)) == 2
     assert programs() == ["gather", "gather"]
 
 
@@ -292,7 +303,7 @@ async def gather_generated(client: Any) -> list[Any]:
 
 
 def test_coroutines_from_a_generator_expression(async_client: Any, programs: Programs) -> None:
-    assert len(asyncio.run(gather_generated(async_client))) == 2
+    assert len(run(gather_generated, async_client)) == 2
     assert programs() == ["gather_generated", "gather_generated"]
 
 
@@ -301,7 +312,7 @@ async def task(client: Any) -> Any:
 
 
 def test_a_coroutine_in_a_task(async_client: Any, programs: Programs) -> None:
-    assert asyncio.run(task(async_client))
+    assert run(task, async_client)
     assert programs() == ["task"]
 
 
@@ -310,7 +321,7 @@ async def task_of_parse(client: Any) -> Any:
 
 
 def test_a_parsed_answer_in_a_task(async_client: Any, programs: Programs) -> None:
-    assert asyncio.run(task_of_parse(async_client))
+    assert run(task_of_parse, async_client)
     assert programs() == ["task_of_parse"]
 
 
@@ -321,5 +332,5 @@ async def group(client: Any) -> None:
 
 
 def test_a_task_group(async_client: Any, programs: Programs) -> None:
-    asyncio.run(group(async_client))
+    run(group, async_client)
     assert sorted(programs()) == ["ask_async", "group"]
