@@ -1,0 +1,123 @@
+"""Spans of other libraries carry the program as ours do, and a request that two of them describe counts once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx2
+import pytest
+from openinference.instrumentation.openai import OpenAIInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import ell_otel as ell
+from ell_otel import cli
+from ell_otel.testing import FakeModel, recorded
+
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-test",
+    "content": [{"type": "text", "text": "Because."}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 11, "output_tokens": 3},
+}
+ASKED: Any = {"model": "claude-test", "max_tokens": 10, "messages": [{"role": "user", "content": "Why?"}]}
+
+
+@pytest.fixture(autouse=True)
+def instrumented() -> Iterator[None]:
+    ell.instrument()
+    yield
+    ell.uninstrument()
+
+
+def answer(request: httpx2.Request) -> httpx2.Response:
+    return httpx2.Response(200, json=MESSAGE)
+
+
+def ask(client: anthropic.Anthropic) -> str:
+    return client.messages.create(**ASKED).content[0].text
+
+
+async def ask_at_once(client: anthropic.AsyncAnthropic) -> list[Any]:
+    async with client:
+        return await asyncio.gather(*[client.messages.create(**ASKED) for _ in range(2)])
+
+
+def test_anthropics_own_spans_name_the_program_without_a_provider_of_the_applications(folder: Path) -> None:
+    with anthropic.Anthropic(api_key="no", http_client=httpx2.Client(transport=httpx2.MockTransport(answer))) as client:
+        assert ask(client) == "Because."
+    (span,) = recorded(folder).spans
+    assert span.attributes["gen_ai.provider.name"] == "anthropic"
+    assert span.attributes["ell.program.name"] == f"{__name__}.ask"
+    assert span.attributes["gen_ai.usage.output_tokens"] == 3
+
+
+def test_anthropics_spans_of_coroutines_that_run_in_tasks_name_who_made_them(folder: Path) -> None:
+    transport = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    asyncio.run(ask_at_once(anthropic.AsyncAnthropic(api_key="no", http_client=transport)))
+    programs = [span.attributes["ell.program.name"] for span in recorded(folder).spans]
+    assert programs == [f"{__name__}.ask_at_once"] * 2
+
+
+@pytest.fixture
+def applications() -> Iterator[InMemorySpanExporter]:
+    """What the application's own tracer provider exports; OpenInference reports to that one."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    ell.init(tracer_provider=provider)
+    instrumentor = OpenAIInstrumentor()
+    instrumentor.instrument(tracer_provider=provider, skip_dep_check=True)
+    yield exporter
+    instrumentor.uninstrument()
+
+
+def ask_openai(client: Any) -> Any:
+    return client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Why?"}])
+
+
+def test_a_request_that_two_instrumentations_describe_counts_once_and_doctor_names_the_second(
+    applications: InMemorySpanExporter, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeModel() as model, model.client() as client:
+        usage = ask_openai(client).usage
+    spans = applications.get_finished_spans()
+    assert len(spans) == 2
+    assert {span.attributes["ell.program.name"] for span in spans} == {f"{__name__}.ask_openai"}
+    twice = [span.instrumentation_scope.name for span in spans if "ell.duplicate" in span.attributes]
+    assert twice == ["openinference.instrumentation.openai"]
+    ell.flush()
+
+    assert cli.main(["log", "--json", "--dir", str(folder)]) == cli.OK
+    (program,) = json.loads(capsys.readouterr().out)["data"]
+    assert (program["invocations"], program["input_tokens"]) == (1, usage.prompt_tokens)
+    cli.main(["doctor", "--json", "--dir", str(folder)])
+    findings = json.loads(capsys.readouterr().out)["data"]
+    (finding,) = [each["finding"] for each in findings if each["about"] == "duplicate"]
+    assert finding.startswith("openinference.instrumentation.openai described 1 ")
+
+
+def test_a_span_of_openinference_alone_is_an_inference_like_any_other(
+    applications: InMemorySpanExporter, folder: Path
+) -> None:
+    ell.uninstrument()
+    with FakeModel() as model, model.client() as client:
+        usage = ask_openai(client).usage
+    (span,) = recorded(folder).spans
+    assert span.attributes["gen_ai.operation.name"] == "chat"
+    assert span.attributes["gen_ai.request.model"] == "gpt-4o-mini"
+    assert span.attributes["gen_ai.usage.input_tokens"] == usage.prompt_tokens
+    assert json.loads(span.attributes["gen_ai.input.messages"]) == [
+        {"role": "user", "parts": [{"type": "text", "content": "Why?"}]}
+    ]
+    assert not [name for name in span.attributes if name.startswith(("llm.input_messages", "input.value"))]
