@@ -12,7 +12,7 @@ from typing import Any
 from opentelemetry import trace
 
 from ell_otel import config
-from ell_otel.instrumentation import callsite, entries, openai_spans, patch
+from ell_otel.instrumentation import callsite, entries, openai_genai, openai_spans, patch
 from ell_otel.telemetry import current, stamping
 from ell_otel.telemetry.guard import guarded
 
@@ -45,6 +45,18 @@ def join() -> None:
     """Stamp the spans of the application's tracer provider from now on, if it has one."""
     with guarded("joining the application's telemetry"):
         current.join()
+
+
+def after_instrumentors() -> None:
+    """What ``opentelemetry-instrument`` calls at its end, when it has switched on all that it found.
+
+    Without a tracer provider, spans of the instrumentation of ``openai`` would go nowhere: then ours come instead.
+    """
+    with guarded("completing the instrumentation"):
+        if not current.has_application_provider() and openai_genai.take_over():
+            uninstrument()
+            instrument()
+    join()
 
 
 def _then_join(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 from opentelemetry.metrics import NoOpMeterProvider
@@ -11,6 +12,7 @@ from ell_otel.instrumentation import patch
 from ell_otel.telemetry import current
 from ell_otel.telemetry.guard import tell
 
+_NAME: Final = "opentelemetry.instrumentation.genai.openai"
 INSTALL: Final = "pip install 'ell-otel[openai]'"
 
 _instrumentor: Any = None
@@ -24,6 +26,8 @@ def instrument() -> None:
     try:
         from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
     except ImportError as error:
+        if _NAME in sys.modules:  # in the midst of its own import, by whoever is about to switch it on
+            return
         tell("openai", f"opentelemetry-instrumentation-genai-openai cannot be imported ({error}): {rest}. {INSTALL}")
         return
     _instrumentor = OpenAIInstrumentor()
@@ -55,4 +59,20 @@ def _switch_off() -> None:
 
 def is_in_charge() -> bool:
     """Whether the application has switched it on itself: then it makes the spans, all of them."""
-    return not _switched_on_by_us and _instrumentor is not None and bool(_instrumentor.is_instrumented_by_opentelemetry)
+    global _instrumentor
+    if _switched_on_by_us:
+        return False
+    if _instrumentor is None:
+        found = getattr(sys.modules.get(_NAME), "OpenAIInstrumentor", None)
+        if found is None:
+            return False
+        _instrumentor = found()
+    return bool(_instrumentor.is_instrumented_by_opentelemetry)
+
+
+def take_over() -> bool:
+    """Switch it off where another than we has switched it on. Whether that was so."""
+    if not is_in_charge():
+        return False
+    _instrumentor.uninstrument()
+    return True

@@ -117,7 +117,9 @@ def test_processes_of_multiprocessing_are_attributed_too(
 def test_a_sitecustomize_of_the_users_runs_as_well(model: FakeModel, app: Path, folder: Path) -> None:
     (app / "theirs").mkdir()
     (app / "theirs" / "sitecustomize.py").write_text("import os\nos.environ['THEIRS'] = 'ran'\n")
-    (app / "app.py").write_text(APP + "    import os, sitecustomize\n    print(os.environ['THEIRS'], sitecustomize.__file__)\n")
+    (app / "app.py").write_text(
+        APP + "    import os, sitecustomize\n    print(os.environ['THEIRS'], sitecustomize.__file__)\n"
+    )
     path = os.pathsep.join([str(app / "theirs"), os.environ.get("PYTHONPATH", "")])
     printed = run(model, app, "run", "app.py", PYTHONPATH=path)
     assert printed.splitlines()[1] == f"ran {app / 'theirs' / 'sitecustomize.py'}"
@@ -125,7 +127,10 @@ def test_a_sitecustomize_of_the_users_runs_as_well(model: FakeModel, app: Path, 
 
 
 def test_code_at_the_top_of_a_script_is_a_program_of_its_own(model: FakeModel, app: Path, folder: Path) -> None:
-    (app / "script.py").write_text(APP.partition("def ask")[0] + "with openai.OpenAI() as client:\n    client.chat.completions.create(model='m', messages=[])\n")
+    (app / "script.py").write_text(
+        APP.partition("def ask")[0]
+        + "with openai.OpenAI() as client:\n    client.chat.completions.create(model='m', messages=[])\n"
+    )
     run(model, app, "run", "script.py")
     assert programs(folder) == ["script.<module>"]
 
@@ -151,9 +156,7 @@ def test_nothing_is_patched_when_disabled(model: FakeModel, app: Path, folder: P
     assert not folder.exists()
 
 
-def test_an_applications_own_provider_is_joined_whenever_it_is_set(
-    model: FakeModel, app: Path, folder: Path
-) -> None:
+def test_an_applications_own_provider_is_joined_whenever_it_is_set(model: FakeModel, app: Path, folder: Path) -> None:
     (app / "own.py").write_text(
         "import app\napp.ask()\n"
         "from opentelemetry import trace\nfrom opentelemetry.sdk.trace import TracerProvider\n"
