@@ -67,7 +67,9 @@ def replace(owner: Any, name: str, value: Any) -> None:
     original = vars(owner).get(name, _ABSENT)
 
     def undo() -> None:
-        if vars(owner).get(name) is not value:
+        found = vars(owner).get(name)
+        # One that took its own patch of ours off again may have left ours as wrapt binds it to the class.
+        if found is not value and getattr(found, "_self_parent", None) is not value:
             return  # somebody has patched it after us, and holds on to ours; it is not for us to take theirs away
         if original is _ABSENT:
             delattr(owner, name)
