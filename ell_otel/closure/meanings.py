@@ -98,8 +98,9 @@ class Meanings:
         found = self._importing(space, node, alias)
         if not callable(found):
             return found
-        alone = len(space.index.binders.get(name, ())) == 1
-        return Slot("alias", name, space, find=lambda: self._unless_rebound(space, name, found()), may_share=alone)
+        binders = space.index.binders.get(name, ())
+        same = len(binders) == 1 or all(_binds_package(space.index.statements[p].node, name) for p in binders)
+        return Slot("alias", name, space, find=lambda: self._unless_rebound(space, name, found()), may_share=same)
 
     def _unless_rebound(self, space: Space, name: str, slot: Slot) -> Slot:
         """The slot an import means, unless the importing module's name was bound anew to other code."""
@@ -210,3 +211,10 @@ def is_code(value: Any) -> bool:
 def _same_code(one: Any, other: Any) -> bool:
     first, second = unwrapped(one), unwrapped(other)
     return first is second or getattr(first, "__code__", first) is getattr(second, "__code__", second)
+
+
+def _binds_package(node: ast.AST, name: str) -> bool:
+    """Whether a statement is `import name.part`: however many there are, all bind the same package."""
+    return isinstance(node, ast.Import) and all(
+        alias.asname is None for alias in node.names if alias.name.partition(".")[0] == name or alias.asname == name
+    )

@@ -15,7 +15,7 @@ from ell_otel.closure.dependencies import Statement, reads_of
 from ell_otel.closure.effects import Effects
 from ell_otel.closure.meanings import Meanings, is_code
 from ell_otel.closure.nested import NestedFunctions
-from ell_otel.closure.references import ImportCall, LocalImport, Reference, chain_of
+from ell_otel.closure.references import ImportCall, LocalImport, Reference
 from ell_otel.closure.registration import Registrations, runs_programs
 from ell_otel.closure.spaces import MISSING, Kept, Slot, Space, declared_global
 from ell_otel.closure.values import Values, is_plain, literal, without_secrets
@@ -131,7 +131,7 @@ class Resolution(Meanings):
             before = kept.position if reference.eager and slot.space is space else None
             self._note_dotted(space, reference.name, slot, reference.chain)
             dispensable = reference.annotation or reference.doubtful or statement.is_branching
-            if not _calls_into(reference, slot, statement):
+            if not _calls_into(reference, slot):
                 self.require(slot, reference.chain, before, dispensable)
             if "__subclasses__" in reference.chain:
                 self._registrations.ask_for_subclasses(slot.final())
@@ -310,15 +310,9 @@ class Resolution(Meanings):
             self.observed.setdefault((id(space.namespace), name), (space.namespace, name, live))
 
 
-def _calls_into(reference: Reference, slot: Slot, statement: Statement) -> bool:
-    """Whether the reference only says that a function of a module is called (`tools.register(x)`).
-
-    Not so for the statement's own decorators: `@tools.program` takes the module whole, as `c1:` versions have it.
-    """
-    if reference.use != "change" or reference.chain or slot.final().kind != "namespace":
-        return False
-    decorators = getattr(statement.node, "decorator_list", ())
-    return all(chain_of(d.func if isinstance(d, ast.Call) else d)[0] is not reference.node for d in decorators)
+def _calls_into(reference: Reference, slot: Slot) -> bool:
+    """Whether the reference only says that a function of a module is called (`tools.register(x)`, `@tools.program`)."""
+    return reference.use == "change" and not reference.chain and slot.final().kind == "namespace"
 
 
 def _root(alias: ast.alias) -> str:

@@ -49,7 +49,7 @@ class Slot:
     find: Callable[[], Slot] | None = None  # of an alias: its target, looked for when first asked
     of: Space | None = None
     pieces: list[str | Slot] = field(default_factory=list)
-    may_share: bool = False  # an alias bound once, by a plain import
+    may_share: bool = False  # an alias bound to one thing only, by plain imports
     observed: bool = False  # an alias no statement binds: seen at run time
     text_name: str = ""
 

@@ -251,3 +251,11 @@ class TestIsCurrent:
         gc.collect()
         assert reference() is None
         assert not closure.is_current()
+
+
+def test_two_functions_that_fill_the_same_table_keep_their_order(project: Project) -> None:
+    functions = "P = {}\ndef a(t): t['k'] = 1\ndef b(t): t['k'] = 2\ndef ask(): return P\n"
+    project.write(main=functions + "a(P)\nb(P)\n")
+    version = project.capture().version
+    project.write(main=functions + "b(P)\na(P)\n")
+    assert project.capture().version != version

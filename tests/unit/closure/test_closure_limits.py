@@ -38,33 +38,6 @@ def test_a_name_put_together_and_read_through_globals_is_found(project: Project)
     assert alone(project.capture()).ask() == 1
 
 
-@pytest.mark.xfail(strict=True, reason="every import of a package's part is written as a line of its own")
-def test_an_unused_import_of_another_part_of_a_package_does_not_count(project: Project) -> None:
-    project.write(pkg____init__="", pkg__used="A = 1\n", pkg__unused="B = 1\n")
-    project.write(main="import pkg.used\ndef ask(): return pkg.used.A\n")
-    version = project.capture().version
-    project.write(main="import pkg.used\nimport pkg.unused\ndef ask(): return pkg.used.A\n")
-    assert project.capture().version == version
-
-
-@pytest.mark.xfail(strict=True, reason="a decorator that is an attribute of a module takes the module whole")
-def test_other_names_of_a_decorators_module_stay_out(project: Project) -> None:
-    project.write(
-        tools="OTHER = 1\ndef deco(fn): return fn\n",
-        main="import tools\n@tools.deco\ndef ask(): return 1\n",
-    )
-    assert "OTHER" not in project.capture().text
-
-
-@pytest.mark.xfail(strict=True, reason="a function is not known to change what it is given")
-def test_two_functions_that_fill_the_same_table_keep_their_order(project: Project) -> None:
-    functions = "P = {}\ndef a(t): t['k'] = 1\ndef b(t): t['k'] = 2\ndef ask(): return P\n"
-    project.write(main=functions + "a(P)\nb(P)\n")
-    version = project.capture().version
-    project.write(main=functions + "b(P)\na(P)\n")
-    assert project.capture().version != version
-
-
 @pytest.mark.xfail(strict=True, reason="what is read when the program is called is run-time state")
 def test_a_file_read_while_running_belongs_to_the_closure(project: Project) -> None:
     project.write_file("p.txt", "content")

@@ -239,3 +239,19 @@ def test_an_editable_install_is_the_users_code(
     assert "def v" in closure.text
     assert alone(closure).ask() == 1
     del sys.modules["edited"]
+
+
+def test_an_unused_import_of_another_part_of_a_package_does_not_count(project: Project) -> None:
+    project.write(pkg____init__="", pkg__used="A = 1\n", pkg__unused="B = 1\n")
+    project.write(main="import pkg.used\ndef ask(): return pkg.used.A\n")
+    version = project.capture().version
+    project.write(main="import pkg.used\nimport pkg.unused\ndef ask(): return pkg.used.A\n")
+    assert project.capture().version == version
+
+
+def test_other_names_of_a_decorators_module_stay_out(project: Project) -> None:
+    project.write(
+        tools="OTHER = 1\ndef deco(fn): return fn\n",
+        main="import tools\n@tools.deco\ndef ask(): return 1\n",
+    )
+    assert "OTHER" not in project.capture().text
