@@ -17,7 +17,7 @@ from ell_otel.errors import ConfigError
 
 DIRECTORY_NAME: Final = ".ell"
 CONTENT_SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-_ENTRIES: Final = frozenset({".gitignore", "blobs", "quarantine", "spool", "store", "store.lock", "token"})
+_ENTRIES: Final = frozenset({".gitignore", "blobs", "log", "quarantine", "spool", "store", "store.lock", "token"})
 _SET_BY_US: Final = "ELL_OTEL_SET_BY_US"
 _PROJECT_MARKERS: Final = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 

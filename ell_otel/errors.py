@@ -7,6 +7,7 @@
     ├── CaptureError             .chain, the dependencies that led to the part that could not be had
     ├── InstrumentationError     the message is the pip line that helps
     ├── ExportError              telemetry could not be handed on
+    │   └── SpoolFullError       (retryable) a folder of segments has used up its bytes
     ├── ReplayError
     ├── IngestError
     │   ├── DecodeError          a payload that is not OTLP
@@ -52,6 +53,12 @@ class InstrumentationError(EllOtelError):
 
 class ExportError(EllOtelError):
     """Telemetry could not be handed to the next hop."""
+
+
+class SpoolFullError(ExportError):
+    """A folder of segments has reached its budget; room comes when somebody takes frames out."""
+
+    retryable = True
 
 
 class ReplayError(EllOtelError):

@@ -14,6 +14,7 @@ from ell_otel.cli.output import Output
 from ell_otel.config import Settings
 from ell_otel.errors import NotFoundError
 from ell_otel.ingest.drain import drain
+from ell_otel.ingest.sink import StoreSink
 from ell_otel.store.client import Store, open_store
 from ell_otel.store.migrate import migrate
 from ell_otel.telemetry.segments import SPOOL_NAME, pending
@@ -50,7 +51,7 @@ def opened(arguments: argparse.Namespace, output: Output) -> Iterator[Store]:
 def take_over_spool(directory: Path, store: Store, output: Output) -> None:
     """Drain the spool into the store, and say what was damaged in it."""
     with output.progress("draining the spool") as report:
-        drained = drain(directory, store, progress=report)
+        drained = drain(directory, StoreSink(store), progress=report)
     if drained.damaged:
         output.narrate(
             f"the spool had {drained.damaged} damaged places; all else was taken over. See {directory / 'quarantine'} "

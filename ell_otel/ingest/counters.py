@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Final
 
 _MEANING: Final = {
-    "accepted_spans": "Spans acknowledged to their senders: durable in the store.",
-    "accepted_records": "Log records acknowledged to their senders: durable in the store.",
-    "stored_spans": "Spans written to the store, from senders and from the spool.",
-    "stored_records": "Log records written to the store, from senders and from the spool.",
+    "accepted_spans": "Spans acknowledged to their senders: durable in the log.",
+    "accepted_records": "Log records acknowledged to their senders: durable in the log.",
+    "rejected_items": "Spans and log records of accepted requests that could never be stored, told as partial success.",
+    "stored_spans": "Spans written to the store, or taken over by the next collector.",
+    "stored_records": "Log records written to the store, or taken over by the next collector.",
     "refused_requests": "Requests answered with an error, by reason.",
     "not_stored_data_points": "Metric data points received; metrics are not stored.",
     "damaged_frames": "Stretches of the spool that could not be read, and frames put aside as no OTLP.",
@@ -24,7 +25,7 @@ class Counters:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: Counter[tuple[str, str]] = Counter()
-        self.lag_s: Callable[[], float] = lambda: 0.0  # the batcher puts its own clock here
+        self.lag_s: Callable[[], float] = lambda: 0.0  # delivery puts its own clock here
 
     def add(self, name: str, count: int = 1, *, reason: str = "") -> None:
         if name not in _MEANING:
@@ -47,7 +48,7 @@ class Counters:
             rows = sorted((why, n) for (key, why), n in values.items() if key == name) or [("", 0)]
             lines += [f'{metric}{{reason="{why}"}} {n}' if why else f"{metric} {n}" for why, n in rows]
         lines += [
-            "# HELP ell_otel_lag_seconds Age of the oldest request that waits for its insert.",
+            "# HELP ell_otel_lag_seconds Age of the oldest acknowledged request that is not yet delivered.",
             "# TYPE ell_otel_lag_seconds gauge",
             f"ell_otel_lag_seconds {self.lag_s():.3f}",
         ]

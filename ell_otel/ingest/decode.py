@@ -34,8 +34,8 @@ _LAST_DURATION_NS: Final = 2**64 - 1
 
 _KINDS: Final = ("Unspecified", "Internal", "Server", "Client", "Producer", "Consumer")
 _STATUSES: Final = ("Unset", "Ok", "Error")
-_TRACE_ID_LENGTHS: Final = frozenset((0, 16))
-_SPAN_ID_LENGTHS: Final = frozenset((0, 8))
+TRACE_ID_LENGTHS: Final = frozenset((0, 16))
+SPAN_ID_LENGTHS: Final = frozenset((0, 8))
 _ZERO_TRACE: Final = bytes(16)
 _ZERO_SPAN: Final = bytes(8)
 
@@ -164,13 +164,13 @@ def _links(links: Any) -> _Links:
 
 
 def _trace_id(raw: bytes) -> str:
-    if len(raw) not in _TRACE_ID_LENGTHS:
+    if len(raw) not in TRACE_ID_LENGTHS:
         raise DecodeError(f"a trace id has {len(raw)} bytes instead of 16: {raw[:32].hex()}")
     return "" if raw == _ZERO_TRACE else raw.hex()
 
 
 def _span_id(raw: bytes) -> str:
-    if len(raw) not in _SPAN_ID_LENGTHS:
+    if len(raw) not in SPAN_ID_LENGTHS:
         raise DecodeError(f"a span id has {len(raw)} bytes instead of 8: {raw[:32].hex()}")
     return "" if raw == _ZERO_SPAN else raw.hex()
 

@@ -1,6 +1,6 @@
 """OTLP in, over gRPC and over HTTP: two protocols, one ``Intake.export``, one table from errors to statuses.
 
-A request is answered "ok" when its rows are durable in the store, and only then. Every other answer says whether to
+A request is answered "ok" when it is durable in the log, and only then. Every other answer says whether to
 send again. This is the only module that knows status codes; everything below it raises our own errors.
 """
 
@@ -31,9 +31,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ell_otel.errors import ConfigError, DecodeError, IngestError, OverloadedError, StoreError
-from ell_otel.ingest import decode, otlp_json
-from ell_otel.ingest.batch import Batcher
+from ell_otel.ingest import otlp_json
+from ell_otel.ingest.accept import Accepted, accept
 from ell_otel.ingest.counters import Counters
+from ell_otel.ingest.log import Log
 from ell_otel.telemetry.segments import Kind
 from ell_otel.web.body import TooLargeError, UnsupportedMediaError, read_body
 from ell_otel.web.gate import Gate, bearer, same_secret
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
-STORE_TIMEOUT_S: Final = 30.0
 _log: Final = logging.getLogger(__name__)
 _WORKERS: Final = 32
 _RPCS: Final = 96  # beyond it gRPC itself answers RESOURCE_EXHAUSTED; each may hold a whole request in memory
@@ -98,10 +98,10 @@ class Intake:
     ``limit`` is the largest request, in bytes, decompressed. An empty ``token`` lets everyone in.
     """
 
-    def __init__(self, batcher: Batcher, counters: Counters, *, limit: int, token: str) -> None:
+    def __init__(self, log: Log, counters: Counters, *, limit: int, token: str) -> None:
         self.counters = counters
         self.limit = limit
-        self._batcher = batcher
+        self._log = log
         self._token = token
 
     def authorize(self, authorization: str | None) -> None:
@@ -109,16 +109,14 @@ class Intake:
         if self._token and not same_secret(bearer(authorization), self._token):
             raise TokenError("send `Authorization: Bearer <ELL_OTEL_INGEST_TOKEN>`, e.g. by OTEL_EXPORTER_OTLP_HEADERS")
 
-    def export(self, kind: Kind, payload: bytes) -> None:
-        """Decode, hand to the batcher, wait until durable. Raises an ``IngestError`` or a ``StoreError``."""
-        rows = decode.traces(payload) if kind is Kind.TRACES else decode.logs(payload)
-        if rows.spans or rows.records:
-            try:
-                self._batcher.submit(rows, len(payload)).result(STORE_TIMEOUT_S)
-            except futures.TimeoutError:
-                raise StoreError(f"the store took more than {STORE_TIMEOUT_S:.0f} s; send again") from None
-        self.counters.add("accepted_spans", rows.spans)
-        self.counters.add("accepted_records", rows.records)
+    def export(self, kind: Kind, payload: bytes) -> Accepted:
+        """Check, make durable, count. Raises an ``IngestError`` or a ``StoreError``."""
+        accepted = accept(kind, payload)
+        if accepted.items:
+            self._log.append(kind, accepted.payload)
+        self.counters.add("accepted_spans" if kind is Kind.TRACES else "accepted_records", accepted.items)
+        self.counters.add("rejected_items", accepted.rejected)
+        return accepted
 
     def refuse(self, error: Exception) -> Answer:
         """Count a request that gets an error, and say which one."""
@@ -130,13 +128,19 @@ class Intake:
 
 
 def _take_traces(intake: Intake, payload: bytes) -> Message:
-    intake.export(Kind.TRACES, payload)
-    return trace_pb.ExportTraceServiceResponse()
+    taken = intake.export(Kind.TRACES, payload)
+    if not taken.rejected:
+        return trace_pb.ExportTraceServiceResponse()
+    told = trace_pb.ExportTracePartialSuccess(rejected_spans=taken.rejected, error_message=taken.reason)
+    return trace_pb.ExportTraceServiceResponse(partial_success=told)
 
 
 def _take_logs(intake: Intake, payload: bytes) -> Message:
-    intake.export(Kind.LOGS, payload)
-    return logs_pb.ExportLogsServiceResponse()
+    taken = intake.export(Kind.LOGS, payload)
+    if not taken.rejected:
+        return logs_pb.ExportLogsServiceResponse()
+    told = logs_pb.ExportLogsPartialSuccess(rejected_log_records=taken.rejected, error_message=taken.reason)
+    return logs_pb.ExportLogsServiceResponse(partial_success=told)
 
 
 def _take_metrics(intake: Intake, payload: bytes) -> Message:

@@ -2,8 +2,8 @@
 
 ::
 
-    start   store ─▶ migrate ─▶ drain the spool ─▶ batcher ─▶ receivers ─▶ fronts ─▶ announce
-    stop    receivers ─▶ batcher (writes what it accepted) ─▶ fronts ─▶ spool thread ─▶ store
+    start   store ─▶ migrate ─▶ drain what was left ─▶ log ─▶ receivers ─▶ fronts ─▶ announce ─▶ delivery
+    stop    receivers ─▶ log ─▶ fronts ─▶ delivery (of what was accepted, as far as time allows) ─▶ store
 
 Whatever starts and stops is a ``Component``:
 
@@ -19,7 +19,6 @@ does not know; whoever composes the two gives ``fronts``, a function from the op
 
 from __future__ import annotations
 
-import functools
 import signal
 import threading
 import time
@@ -30,20 +29,20 @@ from types import FrameType
 from typing import Final, Protocol
 
 from ell_otel.config import Settings, find_directory
-from ell_otel.errors import ConfigError, EllOtelError, StoreLockedError
-from ell_otel.ingest.batch import Batcher
+from ell_otel.errors import ConfigError, StoreLockedError
 from ell_otel.ingest.counters import Counters
-from ell_otel.ingest.drain import drain
+from ell_otel.ingest.delivery import Delivery
+from ell_otel.ingest.log import LOG_NAME, Log
 from ell_otel.ingest.receivers import GrpcReceiver, Intake, http_receiver
+from ell_otel.ingest.sink import StoreSink
 from ell_otel.store.client import Store, open_store, read_lock
 from ell_otel.store.migrate import migrate
-from ell_otel.store.writer import write
+from ell_otel.telemetry.segments import SPOOL_NAME
 from ell_otel.web.listener import is_loopback
 
 PURPOSE: Final = "ell-otel serve"
 CLICKHOUSE: Final = "ClickHouse HTTP"  # the name of the component whose port is announced in the lock file
 STOP_S: Final = 10.0
-_DRAIN_INTERVAL_S: Final = 0.5
 
 
 class Component(Protocol):
@@ -90,8 +89,8 @@ class Service:
         self._stop_s = stop_s
         self._ending = threading.Event()
         self._store: Store | None = None
-        self._batcher: Batcher | None = None
-        self._spool: _SpoolThread | None = None
+        self._log: Log | None = None
+        self._delivery: Delivery | None = None
 
     @property
     def where(self) -> str:
@@ -123,37 +122,44 @@ class Service:
             raise
 
     def stop(self) -> None:
-        """Stop everything within the deadline. What was acknowledged is in the store already, whatever happens here."""
+        """Stop everything within the deadline. What was acknowledged is in the log, whatever happens here."""
         until = time.monotonic() + self._stop_s
         receivers, fronts = self.components[:2], self.components[2:]
         self.components = []
         for receiver in receivers:
-            # A request in progress ends when its insert does, so this wait is what drains the batcher.
             receiver.stop(_left(until) / 2)
-        if self._batcher is not None:
-            self._batcher.close(_left(until))
+        if self._log is not None:
+            self._log.close()
         for front in fronts:
             front.stop(_left(until) / 2)
-        if self._spool is not None:
-            self._spool.stop(_left(until))
+        if self._delivery is not None:
+            self._delivery.stop(_left(until))
         if self._store is not None:
             self._store.close()
-        self._batcher = self._spool = self._store = None
+        self._log = self._delivery = self._store = None
 
     def _start_parts(self) -> None:
         settings = self._settings
         store = self._store = _open(settings, self._directory)
         if store.local:
             migrate(store)
-        self._spool = _SpoolThread(self._directory, store, self.counters, self._narrate)
-        self._spool.drain()
-        self._batcher = Batcher(functools.partial(write, store), self.counters)
-        intake = Intake(self._batcher, self.counters, limit=settings.request_bytes, token=settings.ingest_token)
+        # A log for a store elsewhere is kept apart from the spool, which a command without --store would drain here.
+        name = SPOOL_NAME if store.local else LOG_NAME
+        folders = [SPOOL_NAME] if store.local else [SPOOL_NAME, LOG_NAME]
+        delivery = self._delivery = Delivery(self._directory, folders, StoreSink(store), self.counters, self._narrate)
+        delivery.turn()
+        self._log = Log(
+            self._directory / name,
+            limit=settings.spool_bytes,
+            segment_bytes=settings.segment_bytes,
+            on_append=delivery.wake,
+        )
+        intake = Intake(self._log, self.counters, limit=settings.request_bytes, token=settings.ingest_token)
         self._listen(GrpcReceiver(intake, host=settings.host, port=settings.grpc_port))
         self._listen(http_receiver(intake, host=settings.host, port=settings.http_port))
         for front in self._fronts(store, self.counters):
             self._listen(front)
-        self._spool.start()
+        delivery.start()
 
     def _listen(self, component: Component) -> None:
         component.start()
@@ -182,51 +188,6 @@ class Service:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-class _SpoolThread:
-    """Moves what programs on this machine append to the spool into the store, twice a second."""
-
-    def __init__(self, directory: Path, store: Store, counters: Counters, narrate: Callable[[str], None]) -> None:
-        self._directory = directory
-        self._store = store
-        self._counters = counters
-        self._narrate = narrate
-        self._said = ""
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ell-otel spool", daemon=True)
-
-    def drain(self) -> None:
-        """Once, now. An error is told, not raised: the frames stay in the spool and the next turn tries again."""
-        try:
-            drained = drain(self._directory, self._store)
-        except (EllOtelError, OSError) as error:
-            self._say(f"the spool could not be read into the store: {error}")
-            return
-        self._counters.add("stored_spans", drained.spans)
-        self._counters.add("stored_records", drained.records)
-        self._counters.add("damaged_frames", drained.damaged + len(drained.quarantined))
-        if drained.damaged or drained.quarantined:
-            self._narrate(str(drained))
-        self._said = ""
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, timeout_s: float) -> None:
-        self._ending.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-
-    def _run(self) -> None:
-        while not self._ending.wait(_DRAIN_INTERVAL_S):
-            self.drain()
-
-    def _say(self, sentence: str) -> None:
-        """Once per trouble, not twice a second."""
-        if sentence != self._said:
-            self._said = sentence
-            self._narrate(sentence)
 
 
 def _refuse_open_door(settings: Settings) -> None:

@@ -96,6 +96,19 @@ class Rows:
         for mine, theirs in zip(self.logs, other.logs, strict=True):
             mine.extend(theirs)
 
+    def halves(self) -> tuple[Rows, Rows] | None:
+        """These rows as two parts; None when there is but one row."""
+        if self.spans + self.records < 2:
+            return None
+        if self.spans and self.records:
+            return Rows(traces=self.traces), Rows(logs=self.logs)
+        middle = (self.spans or self.records) // 2
+        parts = (slice(None, middle), slice(middle, None))
+        first, second = (
+            Rows([column[part] for column in self.traces], [column[part] for column in self.logs]) for part in parts
+        )
+        return first, second
+
 
 def write(store: Store, rows: Rows) -> None:
     """Insert the rows. They are durable when this returns: with chDB the parts, and those of the views, are fsync'd.

@@ -15,7 +15,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from ell_otel import semconv
-from ell_otel.errors import ExportError
+from ell_otel.errors import ExportError, SpoolFullError
 from ell_otel.telemetry.segments import Frame, Kind, pending, taking
 
 BLOCK_S: Final = 30.0
@@ -54,7 +54,7 @@ class Budget:
         return True
 
     def make_room(self, spool: Path, size: int) -> None:
-        """Look at the folder, and grant ``size`` bytes as the policy has it, or raise ``ExportError``."""
+        """Look at the folder, and grant ``size`` bytes as the policy has it, or raise ``SpoolFullError``."""
         until = time.monotonic() + BLOCK_S
         if time.monotonic() < self._refusing_until:
             raise self._full(spool)
@@ -79,8 +79,8 @@ class Budget:
                     return True
         return False
 
-    def _full(self, spool: Path) -> ExportError:
-        return ExportError(
+    def _full(self, spool: Path) -> SpoolFullError:
+        return SpoolFullError(
             f"the spool {spool} has reached its {self._limit} bytes ({self._policy}). Take it over with "
             "`ell-otel spool flush` or a running `ell-otel serve`, or raise ELL_OTEL_SPOOL_BYTES"
         )

@@ -25,7 +25,7 @@ class SegmentWriter:
     A forked child begins a segment of its own. After a failed write or fsync the segment is closed and never used
     again; the failed append raises ``ExportError`` and the next one tries a new segment. When the folder was deleted
     under it, a new one is begun and ``on_vanished`` called: what the old one held is gone with it. What happens when
-    the folder is full is up to ``budget``.
+    the folder is full is up to ``budget``. With the ``durability`` "caller", whoever appends calls ``sync``.
     """
 
     def __init__(
@@ -41,13 +41,14 @@ class SegmentWriter:
         self._on_vanished = on_vanished
         self._budget = budget
         self._segment_bytes = budget.segment_bytes(segment_bytes)
-        self._strict = durability == "strict"
+        self._durability = durability
         self._reset()
         _writers.add(self)
 
     def _reset(self) -> None:
         self._lock = threading.RLock()  # reentrant: a span may end in a signal handler that interrupts an append
         self._fd = -1
+        self._syncing = -1  # a copy of it, while it is being synced
         self._inode = (0, 0)
         self._entry_synced = False
         self._size = 0
@@ -69,18 +70,38 @@ class SegmentWriter:
                 self._begin()
             self._write(frame)
             self._size += len(frame)
-            if self._strict:
-                self._fsync()
-            else:
-                self._dirty = True
+            self._dirty = True
+            if self._durability == "strict":
+                self.sync()
+            elif self._durability == "group":
                 self._ensure_fsync_thread()
 
     def sync(self) -> None:
-        """Make everything accepted so far survive a power cut."""
+        """Make everything accepted so far survive a power cut. Others may append meanwhile: a disk takes its time."""
         with self._lock:
-            if self._dirty and self._fd >= 0:
-                self._dirty = False
-                self._fsync()
+            if not self._dirty or self._fd < 0:
+                return
+            self._dirty = False
+            segment, new = self._inode, not self._entry_synced
+            fd = self._syncing = os.dup(self._fd)
+        try:
+            os.fsync(fd)
+            if new:  # the file's name must survive as well, once
+                _sync_folder(self.spool)
+        except OSError as error:
+            self._synced(segment, well=False)
+            raise ExportError(_explain(self.spool, error)) from error
+        finally:
+            os.close(fd)
+        self._synced(segment, well=True)
+
+    def _synced(self, segment: tuple[int, int], *, well: bool) -> None:
+        with self._lock:
+            self._syncing = -1
+            if segment == self._inode and well:
+                self._entry_synced = True
+            elif segment == self._inode:
+                self._seal()
 
     def sync_or_end(self) -> bool:
         """For the fsync thread: sync; False when there is nothing more to watch. The next append starts another."""
@@ -146,16 +167,6 @@ class SegmentWriter:
             self._seal()
             raise ExportError(_explain(self.spool, error)) from error
 
-    def _fsync(self) -> None:
-        try:
-            os.fsync(self._fd)
-            if not self._entry_synced:  # the file's name must survive as well, once
-                _sync_folder(self.spool)
-                self._entry_synced = True
-        except OSError as error:
-            self._seal()
-            raise ExportError(_explain(self.spool, error)) from error
-
     def _seal(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -174,8 +185,9 @@ class SegmentWriter:
 
     def _after_fork_in_child(self) -> None:
         # The descriptor is shared with the parent, whose segment it stays. Closing ours leaves the parent's lock.
-        if self._fd >= 0:
-            os.close(self._fd)
+        for fd in (self._fd, self._syncing):
+            if fd >= 0:
+                os.close(fd)
         self._reset()
 
 

@@ -25,6 +25,7 @@ from ell_otel.closure import verify
 from ell_otel.ingest import decode
 from ell_otel.ingest.drain import drain
 from ell_otel.ingest.service import Service
+from ell_otel.ingest.sink import StoreSink
 from ell_otel.program_pb2 import ProgramVersion
 from ell_otel.store import queries
 from ell_otel.store.client import open_store
@@ -158,7 +159,7 @@ def test_7_whoever_opens_the_store_finds_the_invocation_in_it(tour: dict[str, An
     with open_store(settings, purpose="the tour") as store:
         migrate(store)
         assert all(each.applied_at for each in status(store))
-        drained = drain(tour["directory"], store)
+        drained = drain(tour["directory"], StoreSink(store))
         assert (drained.spans, drained.records, drained.damaged) == (4, 1, 0)
         (program,) = queries.programs(store)
         assert (program.name, program.versions, program.invocations, program.errors) == (PROGRAM, 1, 2, 0)

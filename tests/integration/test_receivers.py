@@ -23,14 +23,17 @@ from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb
+from opentelemetry.proto.common.v1 import common_pb2 as common_pb
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from ell_otel.config import resolve
+from ell_otel.ingest.accept import ATTRIBUTES
 from ell_otel.ingest.service import Service
 from ell_otel.store.client import Store
+from ell_otel.telemetry.budget import Budget
 
 LIMIT = 4 << 20
 PROTOBUF = "application/x-protobuf"
@@ -56,8 +59,15 @@ class Running:
         return self.stores[0]
 
     def count(self, name: str, table: str = "otel_traces", column: str = "SpanName") -> int:
+        self.settle()
         sql = f"SELECT count() AS n FROM {table} WHERE {column} = {{name:String}}"
         return int(str(self.store.query(sql, {"name": name})[0]["n"]))
+
+    def settle(self) -> None:
+        """Until what was acknowledged is in the store."""
+        until = time.monotonic() + 20
+        while self.service.counters.lag_s() and time.monotonic() < until:
+            time.sleep(0.01)
 
     def post(self, path: str, body: bytes, media: str = PROTOBUF, **headers: str) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=30)
@@ -144,11 +154,13 @@ def test_the_stock_log_exporters_write_rows(server: Running, protocol: str) -> N
     assert server.count(f"by {protocol}", "otel_logs", "Body") == 1
 
 
-def test_rows_are_there_when_the_answer_is(server: Running) -> None:
+def test_what_was_answered_is_visible_in_less_than_two_seconds(server: Running) -> None:
     for turn in range(5):
         status, _, _ = server.post("/v1/traces", payload(f"durable {turn}", 10))
+        answered = time.monotonic()
         assert status == 200
         assert server.count(f"durable {turn}") == 10
+        assert time.monotonic() - answered < 2
 
 
 # -- OTLP/JSON --------------------------------------------------------------------------------------------------------
@@ -175,6 +187,7 @@ def test_json_carries_its_ids_as_hex(server: Running) -> None:
     )
     status, headers, answer = server.post("/v1/traces", body, "application/json; charset=utf-8")
     assert (status, headers["content-type"], json.loads(answer)) == (200, "application/json", {})
+    server.settle()
     (row,) = server.store.query("SELECT * FROM otel_traces WHERE SpanName = 'hex'")
     assert (row["TraceId"], row["SpanId"], row["ParentSpanId"]) == (trace, span, parent.lower())
     assert row["Links.TraceId"] == [trace]
@@ -248,6 +261,7 @@ def test_a_request_over_the_limit_is_refused_with_the_setting_that_raises_it(ser
 def test_a_span_just_under_the_limit_is_stored_whole(server: Running) -> None:
     text = "y" * (LIMIT - 1000)
     assert server.post("/v1/traces", payload("big", 1, text))[0] == 200
+    server.settle()
     (row,) = server.store.query("SELECT length(SpanAttributes['text']) AS n FROM otel_traces WHERE SpanName = 'big'")
     assert row["n"] == len(text)
 
@@ -328,25 +342,58 @@ def test_many_senders_at_once_are_all_stored(server: Running) -> None:
     assert int(str(parts["n"])) < 100, "requests that come together share a part"
 
 
-def test_a_full_queue_asks_senders_to_come_back(server: Running) -> None:
-    batcher = server.service._batcher
-    assert batcher is not None
-    bound, batcher._queue_bytes = batcher._queue_bytes, 1
-    gather, batcher._gather_s = batcher._gather_s, 1.0
+def test_a_full_log_asks_senders_to_come_back(server: Running) -> None:
+    log = server.service._log
+    assert log is not None
+    before, log._writer._budget = log._writer._budget, Budget(2000)
     try:
-        first = threading.Thread(target=server.post, args=("/v1/traces", payload("queued")))
-        first.start()
-        time.sleep(0.3)
-        status, headers, _ = server.post("/v1/traces", payload("queued"))
+        status, headers, answer = server.post("/v1/traces", payload("queued", 1, "x" * 4000))
         with pytest.raises(grpc.RpcError) as error:
-            server.call(TRACES, payload("queued"))
-        first.join(10)
+            server.call(TRACES, payload("queued", 1, "x" * 4000))
     finally:
-        batcher._queue_bytes, batcher._gather_s = bound, gather
+        log._writer._budget = before
+    assert server.count("queued") == 0
     assert (status, headers["retry-after"]) == (429, "1")
+    assert "ELL_OTEL_SPOOL_BYTES" in status_pb2.Status.FromString(answer).message
     assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     told = status_pb2.Status.FromString(dict(error.value.trailing_metadata())["grpc-status-details-bin"])
     retry = error_details_pb2.RetryInfo()
     assert told.details[0].Unpack(retry)
     assert retry.retry_delay.seconds == 1
-    assert server.count("queued") == 1
+
+
+@pytest.mark.parametrize("bad", ["trace id", "attributes"])
+def test_a_span_that_cannot_be_stored_is_rejected_and_the_others_are_stored(server: Running, bad: str) -> None:
+    request = trace_pb.ExportTraceServiceRequest.FromString(payload(f"beside bad {bad}", 3))
+    span = request.resource_spans[0].scope_spans[0].spans[1]
+    if bad == "trace id":
+        span.trace_id = b"short"
+    else:
+        for number in range(ATTRIBUTES + 1):
+            span.attributes.add(key=f"{number}").value.int_value = number
+    status, _, answer = server.post("/v1/traces", request.SerializeToString())
+    told = trace_pb.ExportTraceServiceResponse.FromString(answer).partial_success
+    assert (status, told.rejected_spans) == (200, 1)
+    assert bad in told.error_message
+    assert server.count(f"beside bad {bad}") == 2
+
+
+def test_a_value_nested_deeper_than_protobuf_allows_is_the_senders_fault(server: Running) -> None:
+    value = common_pb.AnyValue(string_value="deep")
+    encoded = value.SerializeToString()
+    for _ in range(5000):  # by hand: the library refuses to make what it refuses to read
+        inner = b"\x0a" + _varint(len(encoded)) + encoded
+        encoded = b"\x2a" + _varint(len(inner)) + inner
+    pair = b"\x0a\x01k\x12" + _varint(len(encoded)) + encoded
+    for number in (9, 2, 2, 1):  # attributes of a span of a scope of a resource of a request
+        pair = bytes([number << 3 | 2]) + _varint(len(pair)) + pair
+    assert server.post("/v1/traces", pair)[0] == 400
+    assert server.service.counters.value("refused_requests", "internal") == 0
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes(out) + bytes([number])

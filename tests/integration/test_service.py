@@ -21,7 +21,9 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb
 
 from ell_otel.config import resolve
 from ell_otel.errors import ConfigError, EllOtelError
+from ell_otel.ingest.drain import drain
 from ell_otel.ingest.service import Service
+from ell_otel.ingest.sink import StoreSink
 from ell_otel.store.client import open_store, read_lock
 from ell_otel.telemetry.segments import Kind
 from ell_otel.telemetry.spool import SegmentWriter
@@ -29,7 +31,9 @@ from ell_otel.telemetry.spool import SegmentWriter
 SERVE = """
 import sys
 from ell_otel.config import resolve
+from ell_otel.ingest.drain import drain
 from ell_otel.ingest.service import Service
+from ell_otel.ingest.sink import StoreSink
 from ell_otel.server import clickhouse_http
 from ell_otel.server.security import Role, User, read_token
 settings = resolve(grpc_port=0, http_port=int(sys.argv[1]), clickhouse_port=0)
@@ -111,8 +115,9 @@ def start(directory: Path) -> Iterator[Callable[..., Server]]:
 
 
 def stored(directory: Path, name: str) -> set[int]:
-    """The numbers of the spans of this name, read after the server is gone."""
+    """The numbers of the spans of this name, read after the server is gone, as a command reads: the spool first."""
     with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
+        drain(directory, StoreSink(store))
         rows = store.query("SELECT SpanId AS id FROM otel_traces WHERE SpanName = {name:String}", {"name": name})
     return {int(str(row["id"]), 16) for row in rows}
 
@@ -206,7 +211,10 @@ def test_a_command_reads_through_the_server_while_it_runs(start: Callable[..., S
     assert lock.clickhouse_port > 0
     with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
         assert not store.local
-        assert store.query("SELECT SpanName FROM otel_traces") == [{"SpanName": "through"}]
+        until = time.monotonic() + 10
+        while not (rows := store.query("SELECT SpanName FROM otel_traces")) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert rows == [{"SpanName": "through"}]
         with pytest.raises(EllOtelError):
             store.command("DROP TABLE otel_traces")
 

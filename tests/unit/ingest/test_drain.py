@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from ell_otel.config import resolve
 from ell_otel.errors import StoreError
 from ell_otel.ingest.drain import Drained, drain
+from ell_otel.ingest.sink import StoreSink
 from ell_otel.store import queries
 from ell_otel.store.client import Store, open_store
 from ell_otel.store.migrate import migrate
@@ -79,21 +80,21 @@ def test_everything_in_the_spool_lands_in_the_store_and_leaves_the_spool(directo
     spool(directory, (Kind.TRACES, spans(1, 2)), (Kind.LOGS, event()))
     spool(directory, (Kind.TRACES, spans(3)))
     told: list[tuple[int, int]] = []
-    drained = drain(directory, store, progress=lambda done, total: told.append((done, total)))
+    drained = drain(directory, StoreSink(store), progress=lambda done, total: told.append((done, total)))
     assert drained == Drained(spans=3, records=1, damaged=0, quarantined=())
     assert str(drained) == "took 3 spans and 1 log records from the spool"
     assert left(directory) == []
     assert told
     assert told[-1][0] == told[-1][1] > 0
     assert queries.counts(store).invocations == 3
-    assert drain(directory, store).spans == 0
+    assert drain(directory, StoreSink(store)).spans == 0
 
 
 def test_a_missing_or_empty_spool_is_no_trouble(directory: Path, store: Store) -> None:
-    assert drain(directory, store).spans == 0
+    assert drain(directory, StoreSink(store)).spans == 0
     (directory / "spool").mkdir()
     (directory / "spool" / "0-0-0.seg").touch()
-    assert drain(directory, store).spans == 0
+    assert drain(directory, StoreSink(store)).spans == 0
     assert left(directory) == []
 
 
@@ -101,9 +102,9 @@ def test_a_segment_that_is_still_written_is_taken_as_far_as_it_goes(directory: P
     writer = SegmentWriter(directory / "spool", segment_bytes=1 << 30)
     for number in range(1, 4):
         writer.append(Kind.TRACES, spans(number))
-        assert drain(directory, store).spans == 1
+        assert drain(directory, StoreSink(store)).spans == 1
     writer.close()
-    assert drain(directory, store).spans == 0
+    assert drain(directory, StoreSink(store)).spans == 0
     assert left(directory) == []
     assert queries.counts(store).spans == 3
 
@@ -112,8 +113,8 @@ def test_more_than_fits_one_read_and_one_insert_is_taken_in_steps(directory: Pat
     payload = spans(1, 3000)
     spool(directory, *((Kind.TRACES, payload) for _ in range(12)))
     steps: list[int] = []
-    assert drain(directory, store, progress=lambda done, _total: steps.append(done)).spans == 36_000
-    assert len(steps) > 2
+    assert drain(directory, StoreSink(store), progress=lambda done, _total: steps.append(done)).spans == 36_000
+    assert len(steps) > 1
     assert steps == sorted(steps)
     assert queries.counts(store).invocations == 3000
     assert left(directory) == []
@@ -121,10 +122,10 @@ def test_more_than_fits_one_read_and_one_insert_is_taken_in_steps(directory: Pat
 
 def test_a_frame_that_is_no_otlp_is_put_aside_and_does_not_hold_up_the_rest(directory: Path, store: Store) -> None:
     spool(directory, (Kind.TRACES, spans(1)), (Kind.LOGS, b"\xff no otlp"), (Kind.TRACES, spans(2)))
-    drained = drain(directory, store)
+    drained = drain(directory, StoreSink(store))
     (aside,) = drained.quarantined
     assert (drained.spans, aside.read_bytes(), aside.parent) == (2, b"\xff no otlp", directory / "quarantine")
-    assert f"put 1 frames that are no OTLP aside in {aside.parent}" in str(drained)
+    assert f"put 1 that cannot be stored aside in {aside.parent}" in str(drained)
     assert left(directory) == []
 
 
@@ -133,7 +134,7 @@ def test_damage_is_skipped_and_counted(directory: Path, store: Store) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(bytes(content) + b"torn")
-    drained = drain(directory, store)
+    drained = drain(directory, StoreSink(store))
     assert (drained.spans, drained.damaged) == (2, 2)
     assert "skipped 2 damaged stretches" in str(drained)
     assert left(directory) == []
@@ -143,28 +144,28 @@ def test_a_failed_insert_leaves_the_spool_as_it_was(directory: Path, store: Stor
     path = spool(directory, (Kind.TRACES, spans(1)))
     store.command("RENAME TABLE otel_traces TO elsewhere")
     with pytest.raises(StoreError):
-        drain(directory, store)
+        drain(directory, StoreSink(store))
     assert path.exists()
     store.command("RENAME TABLE elsewhere TO otel_traces")
-    assert drain(directory, store).spans == 1
+    assert drain(directory, StoreSink(store)).spans == 1
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from ell_otel.config import resolve
-from ell_otel.ingest import drain
+from ell_otel.ingest.drain import drain
+from ell_otel.ingest.sink import StoreSink
 from ell_otel.store.client import open_store
 from ell_otel.store.migrate import migrate
-write = drain.write
+from ell_otel.store.writer import write
 def write_and_die(store, rows):
     write(store, rows)
     os.kill(os.getpid(), signal.SIGKILL)
-drain.write = write_and_die
 directory = Path(sys.argv[1])
 store = open_store(resolve({}, dir=str(directory)), purpose="to be killed")
 migrate(store)
-drain.drain(directory, store)
+drain(directory, StoreSink(store, write_and_die))
 """
 
 
@@ -176,7 +177,7 @@ def test_kill_9_between_insert_and_acknowledge_loses_and_doubles_nothing(directo
     assert left(directory) == before
     with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
         assert queries.counts(store).invocations == 50
-        assert drain(directory, store).spans == 50
+        assert drain(directory, StoreSink(store)).spans == 50
         found = queries.counts(store)
         assert (found.invocations, found.spans) == (50, 100)
         assert len(queries.invocations(store, limit=1000)) == 50

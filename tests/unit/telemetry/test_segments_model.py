@@ -53,6 +53,11 @@ class ForgetfulOs:
             self.open_files[fd] = self.names[path.name] = File()
         return fd
 
+    def dup(self, fd: int) -> int:
+        copy = os.dup(fd)
+        self.open_files[copy] = self.open_files[fd]
+        return copy
+
     def close(self, fd: int) -> None:
         self.open_files.pop(fd, None)
         os.close(fd)

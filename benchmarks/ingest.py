@@ -1,0 +1,286 @@
+"""How fast `ell-otel serve` stores OTLP, against rotel as the ceiling: `python benchmarks/ingest.py`.
+
+Every row is the same payloads sent over OTLP/HTTP by the same eight connections to a fresh server in a process of its
+own. Spans are model calls and the programs they stand in, with messages of words that compress like text.
+
+* ``serve``: chDB with fsync; a request is acknowledged when it is durable.
+* ``rotel, black hole``: decodes and throws away, acknowledging before that: what the senders alone can do here.
+  Needs `pip install --pre rotel==0.0.1a15`; left out where it is not installed.
+
+Rows/s and MB/s are of stored spans, from the first request until the last one is in the table (of rotel: until the last
+acknowledgement). CPU is the server's, user and system; p50 and p99 are of acknowledgements. "Visible" is the time from
+sending one more span to an idle server until a query finds it. Memory is the server's peak, chDB included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import importlib.util
+import json
+import os
+import random
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+CONNECTIONS = 8
+SIZES = {1_500: (40_000, 200), 4_000: (20_000, 100), 20_000: (6_000, 40)}  # bytes a span: spans in all, and a request
+WORDS = [f"{a}{b}{c}" for a in ("re", "con", "dis", "in") for b in ("ver", "mark", "tri", "lo") for c in "aeiouy"]
+Text = Sequence[bytes]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server to send to; ``clickhouse`` is the port of its ClickHouse interface with the token, where it has one."""
+
+    pid: int
+    http: int
+    clickhouse: tuple[int, str] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    rows_s: float
+    behind_s: float
+    mb_s: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
+    visible_ms: float | None
+    peak_mb: float
+    refused: int
+
+
+def payloads(size: int, count: int, per_request: int) -> list[bytes]:
+    chance = random.Random(size)
+    made = []
+    for _ in range(count // per_request):
+        request = ExportTraceServiceRequest()
+        resource = request.resource_spans.add()
+        resource.resource.attributes.add(key="service.name").value.string_value = "benchmark"
+        scope = resource.scope_spans.add()
+        for number in range(per_request):
+            _span(scope, size, chance, model=number % 2 == 1)
+        made.append(request.SerializeToString())
+    return made
+
+
+def _span(scope: object, size: int, chance: random.Random, *, model: bool) -> None:
+    now = time.time_ns()
+    span = scope.spans.add(trace_id=chance.randbytes(16), span_id=chance.randbytes(8), start_time_unix_nano=now)  # type: ignore[attr-defined]
+    span.name, span.end_time_unix_nano = ("chat gpt" if model else "invoke_workflow app.reply"), now + 10**9
+    text = " ".join(chance.choices(WORDS, k=max(1, (size - 480) // 7)))
+    attributes = {
+        "ell.program.name": "app.reply",
+        "ell.program.version": "c1:" + "ab" * 32,
+        "ell.invocation.id": chance.randbytes(12).hex(),
+        "gen_ai.operation.name": "chat" if model else "invoke_workflow",
+    }
+    if model:
+        messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": text[: len(text) // 2]}]}])
+        attributes |= {"gen_ai.request.model": "gpt", "gen_ai.usage.input_tokens": "812", "gen_ai.provider.name": "x"}
+        attributes |= {"gen_ai.input.messages": messages, "gen_ai.output.messages": text[len(text) // 2 :]}
+    else:
+        attributes |= {"ell.invocation.arguments": json.dumps({"mail": text}), "ell.invocation.result": "ok"}
+    for key, value in attributes.items():
+        span.attributes.add(key=key).value.string_value = value
+
+
+@contextmanager
+def served(*options: str) -> Iterator[Server]:
+    folder = Path(tempfile.mkdtemp(prefix="ell-ingest-"))
+    ports = ["--http-port", "0", "--grpc-port", "0", "--clickhouse-port", "0", "-p", "0"]
+    command = [sys.executable, "-m", "ell_otel", "serve", "--dir", str(folder / ".ell"), "--json", *ports, *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        listening = {each["name"]: each["port"] for each in json.loads(process.stdout.readline())["data"]}
+        token = (folder / ".ell" / "token").read_text().strip()
+        front = listening.get("ClickHouse HTTP")
+        yield Server(process.pid, listening["OTLP/HTTP"], (front, token) if front else None)
+    finally:
+        process.terminate()
+        process.wait(30)
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def black_hole() -> Iterator[Server]:
+    ports = [_free_port(), _free_port()]
+    options = ["--exporter", "blackhole", "--otlp-http-endpoint", f"127.0.0.1:{ports[0]}"]
+    process = subprocess.Popen([ROTEL, "start", *options, "--otlp-grpc-endpoint", f"127.0.0.1:{ports[1]}"])
+    try:
+        _await_port(ports[0])
+        yield Server(process.pid, ports[0])
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _rotel() -> str:
+    """The binary in rotel's wheel; empty where it is not installed."""
+    found = importlib.util.find_spec("rotel")
+    return str(Path(found.origin).with_name("rotel-agent")) if found and found.origin else ""
+
+
+ROTEL = _rotel()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _await_port(port: int) -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise SystemExit(f"nothing listens on {port}")
+
+
+def measure(server: Server, bodies: Text, per_request: int) -> Result:
+    _post(http.client.HTTPConnection("127.0.0.1", server.http), bodies[0])  # warm
+    cpu = _cpu_s(server.pid)
+    started = time.perf_counter()
+    waits, refused = _send_all(server.http, bodies[1:])
+    acked = time.perf_counter() - started
+    while server.clickhouse and _stored(server) < len(bodies) * per_request:
+        time.sleep(0.01)
+    took = time.perf_counter() - started
+    sent = sum(map(len, bodies[1:])) / 1e6
+    rows = (len(bodies) - 1) * per_request
+    return Result(
+        rows_s=rows / took,
+        behind_s=took - acked,
+        mb_s=sent / took,
+        cpu_us=(_cpu_s(server.pid) - cpu) / rows * 1e6,
+        p50_ms=statistics.median(waits) * 1e3,
+        p99_ms=sorted(waits)[int(len(waits) * 0.99)] * 1e3,
+        visible_ms=_visible(server) if server.clickhouse else None,
+        peak_mb=_peak_mb(server.pid),
+        refused=refused,
+    )
+
+
+def _send_all(port: int, bodies: Text) -> tuple[list[float], int]:
+    """How long each acknowledgement took, and how many requests had to be sent again."""
+    left, waits, refused = iter(bodies), [], []
+    lock = threading.Lock()
+
+    def send() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        while True:
+            with lock:
+                body = next(left, None)
+            if body is None:
+                return
+            started = time.perf_counter()
+            while _post(connection, body) != 200:
+                refused.append(1)
+                time.sleep(0.05)
+            waits.append(time.perf_counter() - started)
+
+    threads = [threading.Thread(target=send) for _ in range(CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return waits, len(refused)
+
+
+def _post(connection: http.client.HTTPConnection, body: bytes) -> int:
+    connection.request("POST", "/v1/traces", body, {"content-type": "application/x-protobuf"})
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+def _visible(server: Server) -> float:
+    """Median, over five spans sent one by one, of the milliseconds until a query finds it."""
+    assert server.clickhouse is not None
+    times = []
+    for turn in range(5):
+        request = ExportTraceServiceRequest()
+        now = time.time_ns()
+        span = request.resource_spans.add().scope_spans.add().spans.add(start_time_unix_nano=now)
+        span.trace_id, span.span_id, span.name = os.urandom(16), os.urandom(8), f"marker {turn}"
+        started = time.perf_counter()
+        _post(http.client.HTTPConnection("127.0.0.1", server.http), request.SerializeToString())
+        while _rows(server, f" WHERE SpanName = 'marker {turn}'") == 0:
+            time.sleep(0.01)
+        times.append((time.perf_counter() - started) * 1e3)
+    return statistics.median(times)
+
+
+def _stored(server: Server) -> int:
+    """By the server's own count, which costs it nothing: a query now would wait for the merges."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.http)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("ell_otel_stored_spans_total"))
+
+
+def _rows(server: Server, where: str = "") -> int:
+    assert server.clickhouse is not None
+    port, token = server.clickhouse
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    headers = {"X-ClickHouse-User": "reader", "X-ClickHouse-Key": token}
+    connection.request("POST", "/", f"SELECT count() FROM otel_traces{where}", headers)
+    return int(connection.getresponse().read())
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("--scale", type=float, default=1.0, help="more or fewer spans")
+    arguments.add_argument("serve", nargs="*", help="options for `ell-otel serve`, after --")
+    options = arguments.parse_args()
+    heads = ("rows/s", "MB/s", "behind", "CPU us", "p50 ms", "p99 ms", "visible", "MB")
+    print(f"{'':26}{'B/span':>7}" + "".join(f"{head:>9}" for head in heads))
+    for size, (count, per_request) in SIZES.items():
+        bodies = payloads(size, int(count * options.scale), per_request)
+        rows = {"serve": served(*options.serve)}
+        if ROTEL:
+            rows["rotel, black hole"] = black_hole()
+        for name, server in rows.items():
+            with server as up:
+                got = measure(up, bodies, per_request)
+            visible = f"{got.visible_ms:7.0f}ms" if got.visible_ms is not None else ""
+            size_sent = sum(map(len, bodies)) // (len(bodies) * per_request)
+            print(
+                f"{name:26}{size_sent:7}{got.rows_s:9.0f}{got.mb_s:9.1f}{got.behind_s:8.1f}s{got.cpu_us:9.1f}{got.p50_ms:9.1f}"
+                f"{got.p99_ms:9.1f}{visible:>9}{got.peak_mb:9.0f}"
+                + (f"  ({got.refused} refused)" if got.refused else ""),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

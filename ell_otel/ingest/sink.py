@@ -1,0 +1,89 @@
+"""Where frames go from a spool: one protocol, ``Sink``, and its first implementation, the store.
+
+A sink makes what it is given durable, or raises, and then the frames stay where they were. What it refuses for good is
+bisected, so that one bad row costs itself: it comes back in ``Taken.aside`` and is put in quarantine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from ell_otel.errors import DecodeError, StoreError
+from ell_otel.ingest import decode
+from ell_otel.store.client import Store
+from ell_otel.store.writer import LOG_COLUMNS, TRACE_COLUMNS, Rows, write
+from ell_otel.telemetry.segments import Frame, Kind
+
+_DECODE: Final = {Kind.TRACES: decode.traces, Kind.LOGS: decode.logs}
+_TRIES: Final = 64  # inserts of a refused batch without one that is accepted: then it is not the rows that are bad
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a sink has made durable, and what it never will: (kind of thing, its bytes)."""
+
+    spans: int = 0
+    records: int = 0
+    aside: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+class Sink(Protocol):
+    """The next hop."""
+
+    @property
+    def name(self) -> str: ...
+    def put(self, frames: Sequence[Frame]) -> Taken:
+        """Raises ``StoreError`` or ``ExportError`` when not all of them are durable; giving them again is harmless."""
+        ...
+
+
+class StoreSink:
+    """Decodes frames into rows and inserts them. ``insert`` makes rows durable before it returns, or raises."""
+
+    def __init__(self, store: Store, insert: Callable[[Store, Rows], None] = write) -> None:
+        self.name = store.name
+        self._store = store
+        self._insert = insert
+
+    def put(self, frames: Sequence[Frame]) -> Taken:
+        taken, rows = Taken(), Rows()
+        for frame in frames:
+            try:
+                rows.extend(_DECODE[frame.kind](frame.payload))
+            except DecodeError:
+                taken.aside.append((frame.kind.name.lower(), frame.payload))
+        bad = self._write(rows)
+        taken.spans, taken.records = rows.spans, rows.records
+        for row in bad:
+            taken.spans -= row.spans
+            taken.records -= row.records
+            taken.aside.append(("row.json", _as_json(row)))
+        return taken
+
+    def _write(self, rows: Rows) -> list[Rows]:
+        """Insert; the rows, one by one, that the store refuses while it takes their neighbours."""
+        pending, bad, tries, accepted = [rows], [], 0, rows.spans + rows.records == 0
+        while pending:
+            part = pending.pop()
+            try:
+                self._insert(self._store, part)
+                accepted = True
+            except StoreError as error:
+                tries += 1
+                if error.retryable or (tries > _TRIES and not accepted):
+                    raise
+                pending += reversed(halves) if (halves := part.halves()) else []
+                bad += [] if halves else [part]
+                reason = error
+        if not accepted:  # the neighbours fared no better: it is the store that is unwell
+            raise reason
+        return bad
+
+
+def _as_json(row: Rows) -> bytes:
+    columns, data = (TRACE_COLUMNS, row.traces) if row.spans else (LOG_COLUMNS, row.logs)
+    named = {name: values[0] for (name, _), values in zip(columns, data, strict=True)}
+    return json.dumps(named, ensure_ascii=True, default=str).encode()
