@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from ell_otel.closure.references import (
     CHANGING_FUNCTIONS,
@@ -30,26 +29,8 @@ from ell_otel.closure.references import (
     named_attribute,
     names_in,
     private,
-    reads_around,
 )
-
-
-@dataclass(slots=True, eq=False)
-class _Scope:
-    kind: str  # module, function, class, comprehension, type
-    parent: _Scope | None
-    eager: bool
-    bound: set[str] = field(default_factory=set)
-    global_names: set[str] = field(default_factory=set)
-    outer_names: set[str] = field(default_factory=set)
-    references: list[Reference] = field(default_factory=list)
-    imported: dict[str, LocalImport] = field(default_factory=dict)
-    body: list[ast.stmt] = field(default_factory=list)
-    annotation: bool = False
-    class_name: str = ""  # of the class around it, for names private to that
-
-    def binds(self, arguments: Iterable[ast.arg]) -> None:
-        self.bound.update(private(argument.arg, self.class_name) for argument in arguments)
+from ell_otel.closure.settling import Scope, Scopes
 
 
 def analyse(statement: ast.AST) -> Analysis:
@@ -59,13 +40,12 @@ def analyse(statement: ast.AST) -> Analysis:
     return walk.settle()
 
 
-class _Walk:
+class _Walk(Scopes):
     """One pass down the tree with an explicit stack, then one pass up the scopes."""
 
     def __init__(self) -> None:
-        self.out = Analysis()
-        self.scopes: list[_Scope] = [_Scope("module", None, True)]
-        self.todo: list[tuple[ast.AST, _Scope]] = []
+        super().__init__()
+        self.todo: list[tuple[ast.AST, Scope]] = []
         self.formatted_parts: set[int] = set()
         self.called_chains: dict[int, tuple[str, ...]] = {}  # attributes read from what a call gives
 
@@ -85,58 +65,19 @@ class _Walk:
                     elif isinstance(value, ast.AST):
                         todo.append((value, scope))
 
-    def settle(self) -> Analysis:
-        """Give each reference to the scope that binds its name; what reaches the module is the result."""
-        for scope in reversed(self.scopes):
-            if scope.parent is None:
-                self.out.references = scope.references
-                continue
-            self.out.local_names |= scope.bound
-            self._settle_one(scope, scope.parent)
-        return self.out
-
-    def _settle_one(self, scope: _Scope, parent: _Scope) -> None:
-        module = self.scopes[0]
-        outer = parent
-        while outer.kind == "class" and scope.kind != "type" and outer.parent is not None:
-            outer = outer.parent
-        for reference in scope.references:
-            name = reference.name
-            if name == "__class__" and outer is not parent:
-                continue  # the class around the method
-            if name in scope.global_names:
-                module.references.append(reference)
-            elif name in scope.outer_names or name not in scope.bound or _is_around(reference, scope):
-                outer.references.append(reference)
-            elif name in scope.imported and reference.use == "read":
-                scope.imported[name].chains.append(reference.chain)
-            elif reference.use == "change":
-                self.out.changed_locals.add(name)
-
-    def later(self, nodes: Iterable[ast.AST | None], scope: _Scope) -> None:
+    def later(self, nodes: Iterable[ast.AST | None], scope: Scope) -> None:
         """Visit the nodes next, in their order."""
         self.todo.extend((node, scope) for node in reversed(list(nodes)) if node is not None)
 
-    def inner(self, kind: str, parent: _Scope, eager: bool | None = None) -> _Scope:
-        scope = _Scope(kind, parent, parent.eager if eager is None else eager, class_name=parent.class_name)
-        self.scopes.append(scope)
-        return scope
-
-    def refer(self, scope: _Scope, name: str, node: ast.AST, use: str, chain: tuple[str, ...] = ()) -> None:
-        name = private(name, scope.class_name)
-        if use == "write":
-            scope.bound.add(name)
-        scope.references.append(Reference(name, node, chain, use, scope.eager, scope.annotation))
-
     # -- names and attributes
 
-    def name(self, node: ast.Name, scope: _Scope) -> None:
+    def name(self, node: ast.Name, scope: Scope) -> None:
         if isinstance(node.ctx, ast.Load):
             self.refer(scope, node.id, node, "read")
         else:
             self.refer(scope, node.id, node, "write")
 
-    def attribute(self, node: ast.Attribute, scope: _Scope) -> None:
+    def attribute(self, node: ast.Attribute, scope: Scope) -> None:
         root, chain = chain_of(node)
         if isinstance(root, ast.Name):
             self.refer(scope, root.id, root, "read", chain)
@@ -147,7 +88,7 @@ class _Walk:
                 self.called_chains[id(root)] = chain
             self.later([root], scope)
 
-    def subscript(self, node: ast.Subscript, scope: _Scope) -> None:
+    def subscript(self, node: ast.Subscript, scope: Scope) -> None:
         if not isinstance(node.ctx, ast.Load):
             self._change(node, scope)
         if scope.annotation and last_name(node.value) == "Literal":
@@ -159,14 +100,14 @@ class _Walk:
             self._by_string(node.value, node.slice, type(node.ctx) is ast.Load, scope)
             self.later([node.value, node.slice], scope)
 
-    def _by_string(self, namespace: ast.AST, key: ast.AST, loads: bool, scope: _Scope, doubtful: bool = False) -> None:
+    def _by_string(self, namespace: ast.AST, key: ast.AST, loads: bool, scope: Scope, doubtful: bool = False) -> None:
         """`globals()["NAME"]` is the module's name, wherever it stands."""
         called = isinstance(namespace, ast.Call) and isinstance(namespace.func, ast.Name) and namespace.func.id
         if called == "globals" and isinstance(key, ast.Constant) and isinstance(key.value, str):
             use = "read" if loads else "write"
             self.scopes[0].references.append(Reference(key.value, key, (), use, scope.eager, False, doubtful))
 
-    def call(self, node: ast.Call, scope: _Scope) -> None:
+    def call(self, node: ast.Call, scope: Scope) -> None:
         function = node.func
         if isinstance(function, ast.Attribute):
             if changes_its_object(function.attr):
@@ -193,7 +134,7 @@ class _Walk:
         else:
             self.later(ast.iter_child_nodes(node), scope)
 
-    def statement_expression(self, node: ast.Expr, scope: _Scope) -> None:
+    def statement_expression(self, node: ast.Expr, scope: Scope) -> None:
         """A function called for no value may be there for what it does to its arguments (`fill(PROMPTS)`)."""
         call = node.value
         root, chain = chain_of(call.func) if isinstance(call, ast.Call) else (node, ())
@@ -204,17 +145,17 @@ class _Walk:
                     self.refer(scope, argument.id, argument, "pass", (root.id, *chain))
         self.later([node.value], scope)
 
-    def _change(self, expression: ast.AST, scope: _Scope) -> None:
+    def _change(self, expression: ast.AST, scope: Scope) -> None:
         root, chain = chain_of(expression)
         if isinstance(root, ast.Name):
             self.refer(scope, root.id, root, "change", chain)
 
-    def augmented(self, node: ast.AugAssign, scope: _Scope) -> None:
+    def augmented(self, node: ast.AugAssign, scope: Scope) -> None:
         if isinstance(node.target, ast.Name):
             self.refer(scope, node.target.id, ast.copy_location(ast.Name(node.target.id), node.target), "read")
         self.later([node.target, node.value], scope)
 
-    def declaration(self, node: ast.Global | ast.Nonlocal, scope: _Scope) -> None:
+    def declaration(self, node: ast.Global | ast.Nonlocal, scope: Scope) -> None:
         target = scope.global_names if isinstance(node, ast.Global) else scope.outer_names
         names = [private(name, scope.class_name) for name in node.names]
         target.update(names)
@@ -223,7 +164,7 @@ class _Walk:
 
     # -- scopes
 
-    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: _Scope) -> None:
+    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: Scope) -> None:
         self.refer(scope, node.name, node, "write")
         self._decorators(node.decorator_list, scope)
         outside = self._type_parameters(node, scope)
@@ -233,13 +174,13 @@ class _Walk:
         inside.binds(all_arguments(node.args))
         self.later(node.body, inside)
 
-    def lambda_(self, node: ast.Lambda, scope: _Scope) -> None:
+    def lambda_(self, node: ast.Lambda, scope: Scope) -> None:
         self._arguments(node.args, scope, scope)
         inside = self.inner("function", scope, eager=False)
         inside.binds(all_arguments(node.args))
         self.later([node.body], inside)
 
-    def class_(self, node: ast.ClassDef, scope: _Scope) -> None:
+    def class_(self, node: ast.ClassDef, scope: Scope) -> None:
         self.refer(scope, node.name, node, "write")
         self._decorators(node.decorator_list, scope)
         outside = self._type_parameters(node, scope)
@@ -250,14 +191,14 @@ class _Walk:
         inside.class_name = node.name.lstrip("_")
         self.later(node.body, inside)
 
-    def _decorators(self, decorators: list[ast.expr], scope: _Scope) -> None:
+    def _decorators(self, decorators: list[ast.expr], scope: Scope) -> None:
         for decorator in decorators:
             function = decorator.func if isinstance(decorator, ast.Call) else decorator
             if scope.eager and isinstance(function, ast.Attribute):
                 self._change(function.value, scope)
         self.later(decorators, scope)
 
-    def _type_parameters(self, node: ast.AST, scope: _Scope) -> _Scope:
+    def _type_parameters(self, node: ast.AST, scope: Scope) -> Scope:
         parameters = getattr(node, "type_params", None)
         if not parameters:
             return scope
@@ -267,17 +208,17 @@ class _Walk:
             self.later(ast.iter_child_nodes(parameter), inside)
         return inside
 
-    def type_alias(self, node: ast.AST, scope: _Scope) -> None:
+    def type_alias(self, node: ast.AST, scope: Scope) -> None:
         self.later([node.name], scope)  # type: ignore[attr-defined]
         inside = self.inner("type", self._type_parameters(node, scope), eager=False)
         self.later([node.value], inside)  # type: ignore[attr-defined]
 
-    def _arguments(self, arguments: ast.arguments, scope: _Scope, annotations: _Scope) -> None:
+    def _arguments(self, arguments: ast.arguments, scope: Scope, annotations: Scope) -> None:
         self.later([*arguments.defaults, *arguments.kw_defaults], scope)
         for argument in all_arguments(arguments):
             self.annotation(argument.annotation, annotations)
 
-    def comprehension(self, node: ast.AST, scope: _Scope) -> None:
+    def comprehension(self, node: ast.AST, scope: Scope) -> None:
         generators: list[ast.comprehension] = node.generators  # type: ignore[attr-defined]
         inside = self.inner("comprehension", scope)
         first, *rest = generators
@@ -285,14 +226,14 @@ class _Walk:
         results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]  # type: ignore[attr-defined]
         self.later([first.target, *first.ifs, *rest, *results], inside)
 
-    def walrus(self, node: ast.NamedExpr, scope: _Scope) -> None:
+    def walrus(self, node: ast.NamedExpr, scope: Scope) -> None:
         holder = scope
         while holder.kind == "comprehension" and holder.parent is not None:
             holder = holder.parent
         self.refer(holder, node.target.id, node.target, "write")
         self.later([node.value], scope)
 
-    def import_(self, node: ast.Import | ast.ImportFrom, scope: _Scope) -> None:
+    def import_(self, node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
         for alias in node.names:
             if alias.name == "*":
                 continue
@@ -302,7 +243,7 @@ class _Walk:
             self.refer(scope, name, alias, "write")
             scope.imported[name] = found
 
-    def named(self, node: ast.AST, scope: _Scope) -> None:
+    def named(self, node: ast.AST, scope: Scope) -> None:
         """`except … as name`, `case … as name`, `case *name`, `case {**name}`."""
         name = getattr(node, "name", None) or getattr(node, "rest", None)
         if name:
@@ -311,7 +252,7 @@ class _Walk:
 
     # -- strings and annotations
 
-    def constant(self, node: ast.Constant, scope: _Scope) -> None:
+    def constant(self, node: ast.Constant, scope: Scope) -> None:
         if not isinstance(node.value, (str, bytes)):
             return
         if id(node) not in self.formatted_parts:
@@ -320,32 +261,24 @@ class _Walk:
             for root, chain in names_in(node.value):
                 scope.references.append(Reference(root, node, chain, "read", False, True))
 
-    def formatted(self, node: ast.AST, scope: _Scope) -> None:
+    def formatted(self, node: ast.AST, scope: Scope) -> None:
         if id(node) not in self.formatted_parts:
             self.out.formatted.append(node)
             self.formatted_parts.update(id(part) for part in ast.walk(node))
         self.later(ast.iter_child_nodes(node), scope)
 
-    def annotated(self, node: ast.AnnAssign, scope: _Scope) -> None:
+    def annotated(self, node: ast.AnnAssign, scope: Scope) -> None:
         if node.value is not None or scope.kind in ("function", "class") or not isinstance(node.target, ast.Name):
             self.later([node.target, node.value], scope)
         self.annotation(node.annotation, scope)
 
-    def annotation(self, node: ast.expr | None, scope: _Scope) -> None:
+    def annotation(self, node: ast.expr | None, scope: Scope) -> None:
         """Names in an annotation, those inside a string as well, are read but need not be had."""
         if node is not None:
             self.out.annotated = True
             inside = self.inner("type", scope)
             inside.annotation = True
             self.later([node], inside)
-
-
-def _is_around(reference: Reference, scope: _Scope) -> bool:
-    """Whether a name that a class body binds is the one outside of it nevertheless, at this place."""
-    if scope.kind != "class" or reference.use == "write":
-        return False
-    writes = [found for found in scope.references if found.use == "write" and found.name == reference.name]
-    return bool(writes) and reads_around(reference, writes, scope.body)
 
 
 _HANDLERS: dict[type[ast.AST], Callable[..., None]] = {

@@ -1,0 +1,87 @@
+"""The scopes of one statement, and which of them a name belongs to."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ell_otel.closure.references import Analysis, LocalImport, Reference, private, reads_around
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """One scope, and the names that occur in it."""
+
+    kind: str  # module, function, class, comprehension, type
+    parent: Scope | None
+    eager: bool
+    bound: set[str] = field(default_factory=set)
+    global_names: set[str] = field(default_factory=set)
+    outer_names: set[str] = field(default_factory=set)
+    references: list[Reference] = field(default_factory=list)
+    imported: dict[str, LocalImport] = field(default_factory=dict)
+    body: list[ast.stmt] = field(default_factory=list)
+    annotation: bool = False
+    class_name: str = ""  # of the class around it, for names private to that
+
+    def binds(self, arguments: Iterable[ast.arg]) -> None:
+        """Parameters are bound from the start."""
+        self.bound.update(private(argument.arg, self.class_name) for argument in arguments)
+
+
+class Scopes:
+    """The scopes as they are found on the way down; `settle` is the one pass up."""
+
+    def __init__(self) -> None:
+        self.out = Analysis()
+        self.scopes: list[Scope] = [Scope("module", None, True)]
+
+    def inner(self, kind: str, parent: Scope, eager: bool | None = None) -> Scope:
+        """A new scope inside another one."""
+        scope = Scope(kind, parent, parent.eager if eager is None else eager, class_name=parent.class_name)
+        self.scopes.append(scope)
+        return scope
+
+    def refer(self, scope: Scope, name: str, node: ast.AST, use: str, chain: tuple[str, ...] = ()) -> None:
+        """Note that a name occurs in a scope."""
+        name = private(name, scope.class_name)
+        if use == "write":
+            scope.bound.add(name)
+        scope.references.append(Reference(name, node, chain, use, scope.eager, scope.annotation))
+
+    def settle(self) -> Analysis:
+        """Give each reference to the scope that binds its name; what reaches the module is the result."""
+        for scope in reversed(self.scopes):
+            if scope.parent is None:
+                self.out.references = scope.references
+                continue
+            self.out.local_names |= scope.bound
+            self._settle_one(scope, scope.parent)
+        return self.out
+
+    def _settle_one(self, scope: Scope, parent: Scope) -> None:
+        module = self.scopes[0]
+        outer = parent
+        while outer.kind == "class" and scope.kind != "type" and outer.parent is not None:
+            outer = outer.parent
+        for reference in scope.references:
+            name = reference.name
+            if name == "__class__" and outer is not parent:
+                continue  # the class around the method
+            if name in scope.global_names:
+                module.references.append(reference)
+            elif name in scope.outer_names or name not in scope.bound or _is_around(reference, scope):
+                outer.references.append(reference)
+            elif name in scope.imported and reference.use == "read":
+                scope.imported[name].chains.append(reference.chain)
+            elif reference.use == "change":
+                self.out.changed_locals.add(name)
+
+
+def _is_around(reference: Reference, scope: Scope) -> bool:
+    """Whether a name that a class body binds is the one outside of it nevertheless, at this place."""
+    if scope.kind != "class" or reference.use == "write":
+        return False
+    writes = [found for found in scope.references if found.use == "write" and found.name == reference.name]
+    return bool(writes) and reads_around(reference, writes, scope.body)
