@@ -7,11 +7,12 @@ BIN    := $(VENV)/bin
 # The generator that fits the oldest protobuf runtime we support; by itself, for it would drag the runtime down.
 PROTOC_TOOLS := grpcio-tools==1.74.0
 
-.PHONY: demo test check lint types generated generate format clean help
+.PHONY: demo test faults check lint types generated generate format clean help
 
 help:
 	@echo "make demo      install, then run the whole product on a local model: no key, no network"
 	@echo "make test      install, then run the tests"
+	@echo "make faults    kill, starve and damage it for half an hour: what make test does, many times over"
 	@echo "make check     lint, layers, types, generated files up to date"
 	@echo "make generate  write the generated files anew"
 
@@ -19,7 +20,13 @@ demo: $(VENV)/.demo
 	$(BIN)/ell-otel demo
 
 test: $(VENV)/.dev
+	@command -v strace >/dev/null || apt-get install -y -qq strace || echo "strace is missing: its tests are skipped"
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+# Some faults are injected by strace: without it those tests are skipped, which CI takes for a failure.
+faults: $(VENV)/.dev
+	@command -v strace >/dev/null || apt-get install -y -qq strace || echo "strace is missing: its tests are skipped"
+	ELL_OTEL_FAULT_KILLS=1000 ELL_OTEL_FAULT_POINTS=60 $(BIN)/python -m pytest --no-cov tests/faults
 
 check: lint types generated
 

@@ -1,0 +1,120 @@
+"""The processes that are killed: an application that appends to the spool, and a server that is sent to."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from oracle import Ledger, span_of
+
+HERE = Path(__file__).parent
+WRITER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from oracle import Ledger, span_of
+from ell_otel.errors import ExportError
+from ell_otel.telemetry.segments import Kind
+from ell_otel.telemetry.spool import SegmentWriter
+directory, ledger, first, count, durability = Path(sys.argv[2]), Ledger(Path(sys.argv[3])), *sys.argv[4:7]
+writer = SegmentWriter(directory / "spool", segment_bytes=6000, durability=durability)
+for number in range(int(first), int(first) + int(count)):
+    ledger.write("intent", number)
+    try:
+        writer.append(Kind.TRACES, span_of(number))
+    except ExportError:
+        continue
+    ledger.write("acked", number)
+"""
+
+
+def strace(*inject: str) -> list[str]:
+    """The head of a command that runs under strace with faults; skips the test where that cannot be had."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed: `make faults` installs it (apt-get install strace)")
+    return ["strace", "-f", "-qq", "-o", "/dev/null", *(f"--inject={each}" for each in inject)]
+
+
+def write(directory: Path, ledger: Ledger, first: int, count: int, durability: str, *head: str) -> int:
+    """Run an application that appends ``count`` records; its exit code."""
+    arguments = [str(HERE), str(directory), str(ledger.path), str(first), str(count), durability]
+    command = [*head, sys.executable, "-c", WRITER, *arguments]
+    return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode
+
+
+class Server:
+    """``ell-otel serve`` in a process of its own, perhaps under strace. ``started`` is False when it died before."""
+
+    def __init__(self, directory: Path, *head: str, store: str = "") -> None:
+        free = ["--http-port", "0", "--grpc-port", "0", "--clickhouse-port", "0", "-p", "0", "--json"]
+        command = [*head, sys.executable, "-m", "ell_otel", "serve", "--dir", str(directory), *free]
+        self.process = subprocess.Popen(
+            command + (["--store", store] if store else []),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.started = line.startswith('{"version"') and '"status": "ok"' in line
+        self.ports = {each["name"]: each["port"] for each in json.loads(line)["data"]} if self.started else {}
+
+    def post(self, body: bytes) -> bool:
+        """Whether it was acknowledged."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports["OTLP/HTTP"], timeout=10)
+        try:
+            connection.request("POST", "/v1/traces", body, {"content-type": "application/x-protobuf"})
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        """Kill it, and what it runs under."""
+        for child in _children(self.process.pid):
+            os.kill(child, 9)
+        self.process.kill()
+        self.process.wait(20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+class Senders:
+    """Threads that send records one by one, each noted in the ledger, until told to end."""
+
+    def __init__(self, server: Server, ledger: Ledger, first: int, threads: int = 4, most: int = 10_000) -> None:
+        self._ending = threading.Event()
+        self._most = most
+        self._threads = [
+            threading.Thread(target=self._send, args=(server, ledger, first + who * most)) for who in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self, server: Server, ledger: Ledger, first: int) -> None:
+        for number in range(first, first + self._most):
+            if self._ending.is_set():
+                return
+            ledger.write("intent", number)
+            if server.post(span_of(number)):
+                ledger.write("acked", number)
+
+    def end(self) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join(30)
