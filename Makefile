@@ -26,7 +26,7 @@ test: $(VENV)/.dev
 # Some faults are injected by strace: without it those tests are skipped, which CI takes for a failure.
 faults: $(VENV)/.dev
 	@command -v strace >/dev/null || apt-get install -y -qq strace || echo "strace is missing: its tests are skipped"
-	ELL_OTEL_FAULT_KILLS=1000 ELL_OTEL_FAULT_POINTS=60 $(BIN)/python -m pytest --no-cov tests/faults
+	FAULT_KILLS=1000 FAULT_POINTS=60 $(BIN)/python -m pytest --no-cov tests/faults
 
 check: lint types generated
 

@@ -161,6 +161,19 @@ class Settings:
     ingest_token: str = _row(
         "", "Token for sending OTLP. Empty: none is asked for on loopback.", "ELL_OTEL_INGEST_TOKEN"
     )
+    forward: str = _row(
+        "",
+        "OTLP/HTTP endpoint of another collector that `ell-otel serve` sends onward to, in place of a store.",
+        "ELL_OTEL_FORWARD",
+    )
+    forward_headers: str = _row(
+        "", "Headers for it, as in OTEL_EXPORTER_OTLP_HEADERS: name=value,name=value.", "ELL_OTEL_FORWARD_HEADERS"
+    )
+    tls_cert: str = _row("", "Certificate (PEM) of the OTLP receivers. Empty: no TLS.", "ELL_OTEL_TLS_CERT")
+    tls_key: str = _row("", "Its private key (PEM).", "ELL_OTEL_TLS_KEY")
+    tls_client_ca: str = _row(
+        "", "Certificates (PEM) of which one must have signed a sender's: mutual TLS.", "ELL_OTEL_TLS_CLIENT_CA"
+    )
     request_bytes: int = _row(
         16 << 20, "Largest OTLP request accepted, in bytes after decompression.", "ELL_OTEL_REQUEST_BYTES", parse=_count
     )

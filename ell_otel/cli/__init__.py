@@ -143,6 +143,10 @@ def _operating(commands: Any) -> None:
         "--clickhouse-port", type=int, metavar="PORT", help="ClickHouse's HTTP interface (default: 8123)"
     )
     serve.add_argument("-p", "--port", type=int, metavar="PORT", help="REST API (default: 5050)")
+    serve.add_argument("--to", metavar="URL", help="send onward to this OTLP/HTTP endpoint; no store is opened")
+    serve.add_argument("--tls-cert", metavar="FILE", help="serve OTLP over TLS with this certificate (PEM)")
+    serve.add_argument("--tls-key", metavar="FILE", help="and this private key")
+    serve.add_argument("--tls-client-ca", metavar="FILE", help="ask senders for a certificate that one of these signed")
 
     spool = _command(commands, "spool", "spooling:spool", "what programs have written and nobody has taken over yet")
     spool.add_argument(

@@ -45,6 +45,10 @@ def serve(arguments: argparse.Namespace, output: Output) -> int:
         http_port=arguments.http_port,
         clickhouse_port=arguments.clickhouse_port,
         port=arguments.port,
+        forward=arguments.to,
+        tls_cert=arguments.tls_cert,
+        tls_key=arguments.tls_key,
+        tls_client_ca=arguments.tls_client_ca,
     )
     service = Service(settings, fronts=fronts(settings), narrate=output.narrate)
 

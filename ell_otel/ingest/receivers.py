@@ -36,9 +36,9 @@ from ell_otel.ingest.accept import Accepted, accept
 from ell_otel.ingest.counters import Counters
 from ell_otel.ingest.log import Log
 from ell_otel.telemetry.segments import Kind
-from ell_otel.web.body import TooLargeError, UnsupportedMediaError, read_body
+from ell_otel.web.body import SlowBodyError, TooLargeError, UnsupportedMediaError, read_body
 from ell_otel.web.gate import Gate, bearer, same_secret
-from ell_otel.web.listener import HttpListener, check_address
+from ell_otel.web.listener import HttpListener, Tls, check_address
 
 if TYPE_CHECKING:
     from grpc import ServicerContext
@@ -68,6 +68,7 @@ class Answer:
 ANSWERS: Final[tuple[tuple[type[Exception], Answer], ...]] = (
     (TokenError, Answer("token", 401, grpc.StatusCode.UNAUTHENTICATED)),
     (TooLargeError, Answer("too_large", 413, grpc.StatusCode.RESOURCE_EXHAUSTED)),
+    (SlowBodyError, Answer("slow", 408, grpc.StatusCode.DEADLINE_EXCEEDED)),
     (UnsupportedMediaError, Answer("media_type", 415, grpc.StatusCode.INVALID_ARGUMENT)),
     (DecodeError, Answer("not_otlp", 400, grpc.StatusCode.INVALID_ARGUMENT)),
     (OverloadedError, Answer("overloaded", 429, grpc.StatusCode.RESOURCE_EXHAUSTED, 1.0)),
@@ -192,7 +193,7 @@ SIGNALS: Final = (
 # -- HTTP -------------------------------------------------------------------------------------------------------------
 
 
-def http_receiver(intake: Intake, *, host: str, port: int) -> HttpListener:
+def http_receiver(intake: Intake, *, host: str, port: int, tls: Tls | None = None) -> HttpListener:
     """OTLP/HTTP on ``host:port``, with ``/healthz`` and ``/metrics`` beside it."""
     routes = [Route(signal.path, _http_endpoint(signal, intake), methods=["POST"]) for signal in SIGNALS]
     routes += [
@@ -200,7 +201,7 @@ def http_receiver(intake: Intake, *, host: str, port: int) -> HttpListener:
         Route("/metrics", lambda _: PlainTextResponse(intake.counters.prometheus()), methods=["GET"]),
     ]
     app = Starlette(routes=routes, middleware=[Middleware(Gate, host=host)])
-    return HttpListener("OTLP/HTTP", app, host=host, port=port, flag="--http-port")
+    return HttpListener("OTLP/HTTP", app, host=host, port=port, flag="--http-port", tls=tls)
 
 
 def _http_endpoint(signal: Signal, intake: Intake) -> Callable[[Request], object]:
@@ -258,9 +259,10 @@ class GrpcReceiver:
 
     name = "OTLP/gRPC"
 
-    def __init__(self, intake: Intake, *, host: str, port: int) -> None:
+    def __init__(self, intake: Intake, *, host: str, port: int, tls: Tls | None = None) -> None:
         self.host = host
         self.port = port
+        self._tls = tls
         options = [
             # Holds for the decompressed size too, and while decompressing (grpcio 1.85, tried with 1 GiB in 1 MB).
             ("grpc.max_receive_message_length", intake.limit),
@@ -278,7 +280,11 @@ class GrpcReceiver:
         host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
         check_address(self.host, self.port, "--grpc-port")
         try:
-            self.port = self._server.add_insecure_port(f"{host}:{self.port}")
+            address = f"{host}:{self.port}"
+            if self._tls is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, _credentials(self._tls))
         except RuntimeError as error:
             raise ConfigError(f"cannot listen on {host}:{self.port}: {error}; see --host and --grpc-port") from error
         self._server.start()
@@ -286,6 +292,12 @@ class GrpcReceiver:
     def stop(self, deadline_s: float) -> None:
         """Accept nothing more; let calls in progress finish, at most ``deadline_s`` seconds."""
         self._server.stop(deadline_s).wait(deadline_s + 1.0)
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    ca = tls.read("client_ca") if tls.client_ca else None
+    pair = (tls.read("key"), tls.read("cert"))
+    return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)
 
 
 def _grpc_method(signal: Signal, intake: Intake) -> Callable[[bytes, ServicerContext], bytes]:

@@ -32,13 +32,14 @@ from ell_otel.config import Settings, find_directory
 from ell_otel.errors import ConfigError, StoreLockedError
 from ell_otel.ingest.counters import Counters
 from ell_otel.ingest.delivery import Delivery
+from ell_otel.ingest.forward import OtlpSink
 from ell_otel.ingest.log import LOG_NAME, Log
 from ell_otel.ingest.receivers import GrpcReceiver, Intake, http_receiver
-from ell_otel.ingest.sink import StoreSink
+from ell_otel.ingest.sink import Sink, StoreSink
 from ell_otel.store.client import Store, open_store, read_lock
 from ell_otel.store.migrate import migrate
 from ell_otel.telemetry.segments import SPOOL_NAME
-from ell_otel.web.listener import is_loopback
+from ell_otel.web.listener import Tls, is_loopback
 
 PURPOSE: Final = "ell-otel serve"
 CLICKHOUSE: Final = "ClickHouse HTTP"  # the name of the component whose port is announced in the lock file
@@ -94,7 +95,9 @@ class Service:
 
     @property
     def where(self) -> str:
-        """The name of the store that is written to; empty when not started."""
+        """The name of the store or collector that is written to; empty when not started."""
+        if self._settings.forward and self._delivery is not None:
+            return self._settings.forward
         return self._store.name if self._store is not None else ""
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
@@ -139,27 +142,32 @@ class Service:
         self._log = self._delivery = self._store = None
 
     def _start_parts(self) -> None:
-        settings = self._settings
-        store = self._store = _open(settings, self._directory)
-        if store.local:
-            migrate(store)
-        # A log for a store elsewhere is kept apart from the spool, which a command without --store would drain here.
-        name = SPOOL_NAME if store.local else LOG_NAME
-        folders = [SPOOL_NAME] if store.local else [SPOOL_NAME, LOG_NAME]
-        delivery = self._delivery = Delivery(self._directory, folders, StoreSink(store), self.counters, self._narrate)
+        settings, tls = self._settings, _tls(self._settings)
+        sink, folders = self._open_sink()
+        delivery = self._delivery = Delivery(self._directory, folders, sink, self.counters, self._narrate)
         delivery.turn()
         self._log = Log(
-            self._directory / name,
+            self._directory / folders[-1],
             limit=settings.spool_bytes,
             segment_bytes=settings.segment_bytes,
             on_append=delivery.wake,
         )
         intake = Intake(self._log, self.counters, limit=settings.request_bytes, token=settings.ingest_token)
-        self._listen(GrpcReceiver(intake, host=settings.host, port=settings.grpc_port))
-        self._listen(http_receiver(intake, host=settings.host, port=settings.http_port))
-        for front in self._fronts(store, self.counters):
+        self._listen(GrpcReceiver(intake, host=settings.host, port=settings.grpc_port, tls=tls))
+        self._listen(http_receiver(intake, host=settings.host, port=settings.http_port, tls=tls))
+        for front in self._fronts(self._store, self.counters) if self._store is not None else ():
             self._listen(front)
         delivery.start()
+
+    def _open_sink(self) -> tuple[Sink, list[str]]:
+        """Where to deliver, and from which folders; the last is the log. Apart from the spool where the store is not
+        ours, for a command without --store would drain the spool into the one beside it."""
+        if self._settings.forward:
+            return OtlpSink(self._settings.forward, self._settings.forward_headers), [SPOOL_NAME, LOG_NAME]
+        store = self._store = _open(self._settings, self._directory)
+        if store.local:
+            migrate(store)
+        return StoreSink(store), [SPOOL_NAME] if store.local else [SPOOL_NAME, LOG_NAME]
 
     def _listen(self, component: Component) -> None:
         component.start()
@@ -196,6 +204,16 @@ def _refuse_open_door(settings: Settings) -> None:
             f"--host {settings.host} lets other machines send, so it needs a token: set ELL_OTEL_INGEST_TOKEN "
             "(senders: OTEL_EXPORTER_OTLP_HEADERS='Authorization=Bearer%20…'), or leave --host out"
         )
+
+
+def _tls(settings: Settings) -> Tls | None:
+    if not (settings.tls_cert or settings.tls_key or settings.tls_client_ca):
+        return None
+    if not (settings.tls_cert and settings.tls_key):
+        raise ConfigError("TLS takes both --tls-cert and --tls-key (or ELL_OTEL_TLS_CERT and ELL_OTEL_TLS_KEY)")
+    tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    tls.check()
+    return tls
 
 
 def _open(settings: Settings, directory: Path) -> Store:

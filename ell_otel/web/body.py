@@ -6,6 +6,7 @@ plus one byte, and that one byte is the refusal; the rest is never produced.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol
@@ -17,6 +18,8 @@ from ell_otel.errors import DecodeError
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+BODY_S: float = 30.0
+"""Longest time a body may take to come: each that is waited for holds one of the server's connections."""
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _ZSTD_WINDOW_LOG: Final = 23  # 8 MiB, which every decoder must support; more is memory on a stranger's word
 
@@ -29,24 +32,31 @@ class UnsupportedMediaError(DecodeError):
     """A content type or a content encoding that this server does not read."""
 
 
+class SlowBodyError(DecodeError):
+    """The body did not come within the time that a connection may be held for one."""
+
+
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body, decompressed as ``Content-Encoding`` says (gzip, deflate; zstd and lz4 where they can be had).
 
-    Raises ``TooLargeError`` as soon as more than ``limit`` bytes have come or would come, ``UnsupportedMediaError``
-    for another encoding, ``DecodeError`` for damaged data.
+    Raises ``TooLargeError`` as soon as more than ``limit`` bytes have come or would come, ``SlowBodyError`` when it has
+    not all come in time, ``UnsupportedMediaError`` for another encoding, ``DecodeError`` for damaged data.
     """
     if _declared_length(request) > limit:
         raise TooLargeError(_too_large(limit))
     inflate = Inflater(request.headers.get("content-encoding", "identity"), limit)
     received = 0
     try:
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > limit:
-                raise TooLargeError(_too_large(limit))
-            inflate.feed(chunk)
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                received += len(chunk)
+                if received > limit:
+                    raise TooLargeError(_too_large(limit))
+                inflate.feed(chunk)
     except ClientDisconnect as error:
         raise DecodeError("the body ends too early: its sender has gone") from error
+    except TimeoutError as error:
+        raise SlowBodyError(f"the body has not come within {BODY_S:.0f} s; send smaller batches") from error
     return inflate.finish()
 
 

@@ -10,10 +10,12 @@ import errno
 import ipaddress
 import os
 import socket
+import ssl
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import uvicorn
 
@@ -27,6 +29,43 @@ _CONNECTIONS: Final = 256
 _LISTENING: Final = "0A"  # the state column of /proc/net/tcp
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files (PEM) of a certificate and its key, and, for mutual TLS, of who must have signed a client's; else empty."""
+
+    cert: str
+    key: str
+    client_ca: str = ""
+
+    def read(self, which: Literal["cert", "key", "client_ca"]) -> bytes:
+        """The bytes of one of the files. Raises ``ConfigError``."""
+        path = Path(getattr(self, which))
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"--tls-{which.replace('_', '-')} {path} cannot be read: {error.strerror}") from error
+
+    def check(self) -> None:
+        """Raise the ``ConfigError`` that serving with these would."""
+        for which in ("cert", "key"):
+            self.read(which)
+        if self.client_ca:
+            self.read("client_ca")
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.cert, self.key)
+            if self.client_ca:
+                context.load_verify_locations(self.client_ca)
+        except (ssl.SSLError, OSError) as error:
+            raise ConfigError(f"--tls-cert {self.cert} and --tls-key {self.key} cannot be served: {error}") from error
+
+    def for_uvicorn(self) -> dict[str, Any]:
+        made: dict[str, Any] = {"ssl_certfile": self.cert, "ssl_keyfile": self.key}
+        if self.client_ca:
+            made |= {"ssl_ca_certs": self.client_ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+        return made
+
+
 class HttpListener:
     """Serves ``app`` on ``host:port`` between ``start()`` and ``stop()``.
 
@@ -34,7 +73,7 @@ class HttpListener:
     message when it is taken. ``port`` is the one asked for until ``start()`` has bound, then the one in force.
     """
 
-    def __init__(self, name: str, app: ASGIApp, *, host: str, port: int, flag: str) -> None:
+    def __init__(self, name: str, app: ASGIApp, *, host: str, port: int, flag: str, tls: Tls | None = None) -> None:
         self.name = name
         self.host = host
         self.port = port
@@ -48,6 +87,7 @@ class HttpListener:
             access_log=False,
             server_header=False,
             limit_concurrency=_CONNECTIONS,
+            **(tls.for_uvicorn() if tls else {}),
         )
         self._server = uvicorn.Server(self._config)
         self._thread: threading.Thread | None = None

@@ -1,6 +1,6 @@
 """Whatever is killed, at a random moment or at a chosen system call: what was acknowledged is in the store.
 
-``ELL_OTEL_FAULT_KILLS`` is how many random kills each test makes, ``ELL_OTEL_FAULT_POINTS`` how many injected ones;
+``FAULT_KILLS`` is how many random kills each test makes, ``FAULT_POINTS`` how many injected ones;
 ``make faults`` raises both. No loss in N kills bounds the rate of losses at about 3/N, with 95 % confidence.
 """
 
@@ -19,9 +19,9 @@ from victims import Senders, Server, strace, write
 from ell_otel.telemetry.segments import Kind
 from ell_otel.telemetry.spool import SegmentWriter
 
-KILLS = int(os.environ.get("ELL_OTEL_FAULT_KILLS", "50"))
+KILLS = int(os.environ.get("FAULT_KILLS", "50"))
 SERVER_KILLS = max(4, KILLS // 10)
-POINTS = int(os.environ.get("ELL_OTEL_FAULT_POINTS", "5"))
+POINTS = int(os.environ.get("FAULT_POINTS", "5"))
 STEP = 1_000_000
 
 
