@@ -22,6 +22,8 @@ from enum import Enum
 from types import BuiltinFunctionType, CellType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, TypeVar
 
+from opentelemetry import context as otel_context
+
 from ell_otel import registry, semconv
 from ell_otel.closure import Closure, capture
 from ell_otel.closure.source import is_installed
@@ -83,7 +85,8 @@ def calling(depth: int = 1) -> CallSite | None:
     where nothing of the user's is on the stack. Never raises.
     """
     with guarded("finding the program that makes a model call"):
-        if invocations.current() is not None or invocations.scope() is not None:
+        context = otel_context.get_current()
+        if invocations.current(context) is not None or invocations.scope(context) is not None:
             return None
         pipeline = current.pipeline()
         registry.heed(pipeline.settings)

@@ -23,6 +23,10 @@ _AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 def field(value: Any, name: str) -> Any:
     """A dict's item or an object's attribute; None where there is none."""
+    if type(value) is dict:  # nearly always; asking for the abstract class takes longer
+        return value.get(name)
+    if value is None:
+        return None
     return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
 
 
@@ -49,9 +53,7 @@ def chat_input(messages: Any, keep: Keep) -> list[Plain]:
 def _chat_message(message: Any, keep: Keep) -> Plain:
     role, content = field(message, "role"), field(message, "content")
     if role == "assistant":
-        parts = [*_chat_tool_calls(field(message, "tool_calls")), *content_parts(content, keep)]
-        if isinstance(refusal := field(message, "refusal"), str):
-            parts.append(text_part(refusal))
+        parts = _assistant_parts(message, content, keep)
     elif role == "tool":
         parts = [_tool_response(field(message, "tool_call_id"), content)]
     else:
@@ -60,13 +62,23 @@ def _chat_message(message: Any, keep: Keep) -> Plain:
     return {"role": str(role), "parts": parts, "name": None if name is None else str(name)}
 
 
+def _assistant_parts(message: Any, content: Any, keep: Keep) -> list[Plain]:
+    parts = [*_chat_tool_calls(field(message, "tool_calls")), *content_parts(content, keep)]
+    if isinstance(refusal := field(message, "refusal"), str):
+        parts.append(text_part(refusal))
+    return parts
+
+
 def chat_output(choices: Iterable[Any], keep: Keep) -> list[Plain]:
     """The choices of a chat completion."""
     outputs = []
     for choice in choices:
         if message := choice.message:
-            made = _chat_message(message, keep)
-            parts = made["parts"] if message.role == "assistant" else content_parts(message.content, keep)
+            parts = (
+                _assistant_parts(message, message.content, keep)
+                if message.role == "assistant"
+                else content_parts(message.content, keep)
+            )
             outputs.append(output(message.role or "", parts, chat_finish_reason(choice.finish_reason)))
     return outputs
 

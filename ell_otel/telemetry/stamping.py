@@ -56,9 +56,10 @@ class StampProcessor(SpanProcessor):
             current = invocations.current(parent_context)
             scope = invocations.scope(parent_context)
             stamp: Stamp | None = current.stamp if current is not None else scope.stamp if scope is not None else None
-            own = None if stamp is not None else _own_stamp(span.attributes or {})
+            attributes = span.attributes or {}
+            own = None if stamp is not None else _own_stamp(attributes)
             if own is None:
-                about_model = is_about_model(span.attributes or {})
+                about_model = is_about_model(attributes)
                 if stamp is None and about_model and _find is not None:
                     stamp = _find()
                 if stamp and (current is not None or about_model):
@@ -75,11 +76,14 @@ class StampProcessor(SpanProcessor):
         memo = vars(span).get(_MEMO)
         if memo is None or self._stopped:
             return
+        duplicable = memo.inside_inference or memo.scope is not None
+        if not (memo.stamp or duplicable):
+            return
         with guarded("stamping a span again"):
             attributes = span.attributes or {}
             if memo.stamp and semconv.ELL_PROGRAM_VERSION not in attributes and is_about_model(attributes):
                 span.set_attributes(memo.stamp)
-            if (memo.inside_inference or memo.scope is not None) and semconv.ELL_DUPLICATE not in attributes:
+            if duplicable and semconv.ELL_DUPLICATE not in attributes:
                 _mark_duplicate(span, memo)
 
 
