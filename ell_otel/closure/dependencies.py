@@ -74,15 +74,11 @@ class Statement:
         if isinstance(node, ast.ImportFrom):
             return frozenset(alias.asname or alias.name for alias in node.names if alias.name != "*")
         if isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets):
-            if not self._has_walrus:
+            if not self.unit.has_walrus:
                 return frozenset(target.id for target in node.targets if isinstance(target, ast.Name))
-        elif isinstance(node, (ast.Expr, ast.Pass)) and not self._has_walrus:
+        elif isinstance(node, (ast.Expr, ast.Pass)) and not self.unit.has_walrus:
             return frozenset()
         return frozenset(self.analysis.names("write", eager=True))
-
-    @property
-    def _has_walrus(self) -> bool:
-        return ":=" in self.unit.text
 
     @cached_property
     def aliases(self) -> list[tuple[str, str]]:
@@ -160,7 +156,7 @@ class Statement:
     @property
     def star_imports(self) -> list[ast.ImportFrom]:
         """The `from … import *` it is, or has in its branches."""
-        if "import *" not in self.unit.text or not (self.is_import or self.is_branching):
+        if not self.unit.has_star_import or not (self.is_import or self.is_branching):
             return []
         nodes = [self.node] if self.is_import else list(ast.walk(self.node))
         return [node for node in nodes if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"]

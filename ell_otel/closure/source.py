@@ -21,7 +21,7 @@ import tokenize
 import zipimport
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sized
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -49,6 +49,14 @@ class Unit:
         for line in text.split("\n"):
             self._starts.append(self._starts[-1] + len(line) + 1)
         self.indexes: dict[bool, Any] = {}  # filled by `dependencies.index_of`, which owns the type
+
+    @cached_property
+    def has_walrus(self) -> bool:
+        return ":=" in self.text
+
+    @cached_property
+    def has_star_import(self) -> bool:
+        return "import *" in self.text
 
     def offset(self, line: int, column: int) -> int:
         """The character offset of an AST position: 1-based line, column in UTF-8 bytes."""
