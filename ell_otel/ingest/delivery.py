@@ -16,7 +16,7 @@ from ell_otel.ingest.sink import Sink, Taken
 from ell_otel.telemetry.segments import Frame
 
 _LOOK_S: Final = 0.5  # other processes append to the spool without telling us
-_GATHER_S: Final = 0.025  # what comes within this time of the first is delivered with it
+_GATHER_S: Final = 0.2  # what comes so soon after the first goes with it: an insert costs 50 ms, however small
 _RETRY_S: Final = 0.5
 _RETRY_MOST_S: Final = 30.0
 
@@ -94,6 +94,8 @@ class Delivery:
                 self._ending.wait(_GATHER_S)
             self._woken.clear()
             self.turn()
+        if not self._failures:
+            self.turn()  # what came during the last one
 
     def _say(self, sentence: str) -> None:
         """Once per trouble, not at each turn."""
