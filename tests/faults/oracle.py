@@ -6,8 +6,10 @@ has been acknowledged. After a trial: acked is a part of stored, stored is a par
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
 import tempfile
 import threading
 from collections import Counter
@@ -28,7 +30,9 @@ T0 = 1_760_000_000_000_000_000
 def elsewhere() -> Path:
     """A folder on another file system than pytest's, where there is one."""
     shared = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="ell-ledger-", dir=shared if shared.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix="ell-ledger-", dir=shared if shared.is_dir() else None))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class Ledger:
