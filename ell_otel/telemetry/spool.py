@@ -17,6 +17,7 @@ from ell_otel.telemetry.budget import UNLIMITED, Budget
 from ell_otel.telemetry.segments import SUFFIX, Kind, encode_frame
 
 FSYNC_INTERVAL_S: Final = 0.2
+MAX_WAIT_BEFORE_FORK_S: Final = 1.0
 
 
 class SegmentWriter:
@@ -56,6 +57,7 @@ class SegmentWriter:
         self._prefix = os.urandom(8)
         self._count = 0
         self._fsync_thread: threading.Thread | None = None
+        self._forking = threading.Event()
 
     def append(self, kind: Kind, payload: bytes) -> None:
         """Accept one record. Raises ``ExportError`` with the reason when it could not be written; then nothing was."""
@@ -103,17 +105,17 @@ class SegmentWriter:
             elif segment == self._inode:
                 self._seal()
 
-    def sync_or_end(self) -> bool:
-        """For the fsync thread: sync; False when there is nothing more to watch. The next append starts another."""
+    def sync_or_end(self, *, last: bool = False) -> bool:
+        """For the fsync thread: sync; False when it is to end. The next append starts another."""
         with self._lock:
             try:
                 self._check_still_ours()
                 self.sync()
             except ExportError:
                 self._dirty = False  # the segment is sealed; its frames stay readable
-            if self._fd < 0:
+            if last or self._fd < 0:
                 self._fsync_thread = None
-            return self._fd >= 0
+            return self._fsync_thread is not None
 
     def close(self) -> None:
         """Sync and give up the segment, so that a reader may remove it. A later append begins another."""
@@ -174,14 +176,23 @@ class SegmentWriter:
 
     def _ensure_fsync_thread(self) -> None:
         if self._fsync_thread is None:
+            self._forking = threading.Event()
+            arguments = (weakref.ref(self), self._forking)
             self._fsync_thread = threading.Thread(
-                target=_sync_regularly, args=(weakref.ref(self),), name="ell-otel-fsync", daemon=True
+                target=_sync_regularly, args=arguments, name="ell-otel-fsync", daemon=True
             )
             try:
                 self._fsync_thread.start()
             except RuntimeError:  # the interpreter is ending and starts no more threads
                 self._fsync_thread = None
                 self.sync()
+
+    def _before_fork(self) -> None:
+        # A process without threads of its own shall have none of ours when it forks: Python warns of forking with some.
+        thread = self._fsync_thread
+        if thread is not None and thread.is_alive():
+            self._forking.set()
+            thread.join(MAX_WAIT_BEFORE_FORK_S)
 
     def _after_fork_in_child(self) -> None:
         # The descriptor is shared with the parent, whose segment it stays. Closing ours leaves the parent's lock.
@@ -194,13 +205,18 @@ class SegmentWriter:
 _writers: weakref.WeakSet[SegmentWriter] = weakref.WeakSet()
 
 
-def _sync_regularly(reference: weakref.ref[SegmentWriter]) -> None:
+def _sync_regularly(reference: weakref.ref[SegmentWriter], forking: threading.Event) -> None:
     while True:
-        time.sleep(FSYNC_INTERVAL_S)
+        last = forking.wait(FSYNC_INTERVAL_S)
         writer = reference()
-        if writer is None or not writer.sync_or_end():
+        if writer is None or not writer.sync_or_end(last=last):
             return
         del writer
+
+
+def _before_fork() -> None:
+    for writer in list(_writers):
+        writer._before_fork()
 
 
 def _after_fork_in_child() -> None:
@@ -208,7 +224,7 @@ def _after_fork_in_child() -> None:
         writer._after_fork_in_child()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
 
 
 def _sync_folder(folder: Path) -> None:
