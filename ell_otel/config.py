@@ -17,6 +17,10 @@ from ell_otel.errors import ConfigError
 
 DIRECTORY_NAME: Final = ".ell"
 CONTENT_SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+_CONTENT_SWITCHES: Final = {
+    CONTENT_SWITCH: ("SPAN_ONLY", "NO_CONTENT"),
+    "ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE": ("content", "metadata_only"),
+}
 _ENTRIES: Final = frozenset({".gitignore", "blobs", "log", "quarantine", "spool", "store", "store.lock", "token"})
 _SET_BY_US: Final = "ELL_OTEL_SET_BY_US"
 _PROJECT_MARKERS: Final = (".git", "pyproject.toml", "setup.py", "setup.cfg")
@@ -188,6 +192,13 @@ class Settings:
         """Whether messages, arguments and results are recorded: the setting, or on exactly when local."""
         return self.local if self.content is None else self.content
 
+    def shares_content(self, *, joined: bool) -> bool:
+        """Whether what records content may put it on spans that everybody sees.
+
+        What a ``joined`` provider of the application's is given, its exporters send: then only if it was asked for.
+        """
+        return self.record_content and (self.content is True or not joined)
+
 
 def resolve(environ: Mapping[str, str] | None = None, /, **given: Any) -> Settings:
     """Settings in force: each of ``given`` that is not None, else the environment's, else the default.
@@ -208,7 +219,7 @@ def resolve(environ: Mapping[str, str] | None = None, /, **given: Any) -> Settin
 def _from_environment(values: dict[str, Any], name: str, row: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     for variable in row["env"]:
         text = environ.get(variable)
-        if text and environ.get(_SET_BY_US) != f"{variable}={text}":
+        if text and f"{variable}={text}" not in _set_by_us(environ):
             try:
                 values[name] = row["parse"](text)
             except ValueError as error:
@@ -216,15 +227,22 @@ def _from_environment(values: dict[str, Any], name: str, row: Mapping[str, Any],
             return
 
 
-def set_for_libraries(variable: str, value: str) -> None:
-    """Set an environment variable that other libraries can only be told by, unless the user has set it.
+def tell_libraries(*, content: bool) -> None:
+    """Have other libraries record contents or not, unless the user has told them: by environment variables.
 
-    It is remembered, in the environment as well and so by child processes, that its value is none of the user's.
+    It is remembered, in the environment as well and so by child processes, that their values are none of the user's.
     """
-    current = os.environ.get(variable)
-    if current is None or os.environ.get(_SET_BY_US) == f"{variable}={current}":
-        os.environ[variable] = value
-        os.environ[_SET_BY_US] = f"{variable}={value}"
+    ours = _set_by_us(os.environ)
+    for variable, (on, off) in _CONTENT_SWITCHES.items():
+        before = f"{variable}={os.environ.get(variable)}"
+        if variable not in os.environ or before in ours:
+            os.environ[variable] = on if content else off
+            ours = [*(each for each in ours if each != before), f"{variable}={os.environ[variable]}"]
+    os.environ[_SET_BY_US] = ",".join(ours)
+
+
+def _set_by_us(environ: Mapping[str, str]) -> list[str]:
+    return [each for each in environ.get(_SET_BY_US, "").split(",") if each]
 
 
 def find_directory(settings: Settings, start: Path | None = None) -> Path:

@@ -10,7 +10,9 @@ import pytest
 
 from ell_otel.telemetry import guard, providers
 
-for _name in [name for name in os.environ if name.startswith(("OTEL_", "ELL_OTEL_")) and name != "ELL_OTEL_NO_SKIPS"]:
+for _name in [
+    name for name in os.environ if name.startswith(("OTEL_", "ELL_OTEL_", "ANTHROPIC_")) and name != "ELL_OTEL_NO_SKIPS"
+]:
     del os.environ[_name]
 
 

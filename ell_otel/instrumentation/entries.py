@@ -86,6 +86,7 @@ def _wrap(module: ModuleType, classes: dict[str, tuple[str, ...]]) -> None:
 
 
 def _anthropic_client(module: ModuleType) -> None:
+    current.tell_libraries()  # a client asks when it is made, which may be before the first span
     patch.wrap(module, "get_tracer", _traced)
 
 

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from opentelemetry.metrics import NoOpMeterProvider
 
-from ell_otel import config
 from ell_otel.instrumentation import patch
 from ell_otel.telemetry import current
 from ell_otel.telemetry.guard import tell
@@ -33,9 +32,7 @@ def instrument() -> None:
     _instrumentor = OpenAIInstrumentor()
     if _instrumentor.is_instrumented_by_opentelemetry:
         return
-    # The pipeline decides about contents when it is made; the instrumentation wants to know already now.
-    switch = "SPAN_ONLY" if config.resolve().record_content else "NO_CONTENT"
-    config.set_for_libraries(config.CONTENT_SWITCH, switch)
+    current.tell_libraries()  # the instrumentation wants to know about contents already now
     try:
         # Metrics cost as much as the span; ours are computed from spans.
         _instrumentor.instrument(

@@ -48,6 +48,12 @@ def join() -> None:
         providers.join()
 
 
+def tell_libraries() -> None:
+    """Tell other libraries whether to record contents. Raises ``ConfigError``."""
+    if not _broken:
+        providers.tell_libraries()
+
+
 def has_application_provider() -> bool:
     """Whether spans of other libraries go somewhere without us."""
     return not _broken and providers.application_provider() is not None

@@ -66,10 +66,8 @@ class Pipeline:
         self._contents = Contents()
         joined = tracer_provider or application_provider()
         self.owns_provider = joined is None
-        # What an application's provider is given, its exporters send: contents only if they were asked for by name.
         self._beside = joined is not None and settings.content is not True
-        shared = settings.record_content and not self._beside
-        config.set_for_libraries(config.CONTENT_SWITCH, "SPAN_ONLY" if shared else "NO_CONTENT")
+        config.tell_libraries(content=settings.shares_content(joined=joined is not None))
         resource = joined.resource if joined else _resource(settings)
         self._logger_provider = LoggerProvider(resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
         self.tracer_provider = joined or TracerProvider(
@@ -268,6 +266,13 @@ def application_provider() -> TracerProvider | None:
     provider = trace.get_tracer_provider()
     joinable = isinstance(provider, TracerProvider) or hasattr(provider, "add_span_processor")  # such as logfire's own
     return cast("TracerProvider", provider) if joinable else None
+
+
+def tell_libraries() -> None:
+    """Tell other libraries already now about contents, where the pipeline that will do so is not made yet."""
+    if _current is None:
+        content = config.resolve().shares_content(joined=application_provider() is not None)
+        config.tell_libraries(content=content)
 
 
 def join() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import anthropic
 import httpx2
 import pytest
+from canaries import CANARIES
+from collectors import http_collector
 from openinference.instrumentation.openai import OpenAIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -18,7 +20,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import ell_otel as ell
 from ell_otel import cli
-from ell_otel.testing import FakeModel, recorded
+from ell_otel.telemetry.processors import CONTENT
+from ell_otel.testing import FakeModel, RecordedSpan, recorded
 
 MESSAGE = {
     "id": "msg_1",
@@ -60,6 +63,44 @@ def test_anthropics_own_spans_name_the_program_without_a_provider_of_the_applica
     assert span.attributes["gen_ai.provider.name"] == "anthropic"
     assert span.attributes["ell.program.name"] == f"{__name__}.ask"
     assert span.attributes["gen_ai.usage.output_tokens"] == 3
+
+
+def contents_of(span: RecordedSpan) -> dict[str, Any]:
+    return {name: json.loads(span.attributes[name]) for name in CONTENT if name in span.attributes}
+
+
+def test_anthropics_contents_are_in_the_local_store_with_secrets_redacted(folder: Path) -> None:
+    secret = CANARIES["openai"]
+    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    with anthropic.Anthropic(api_key="no", http_client=http) as client:
+        client.messages.create(**{**ASKED, "messages": [{"role": "user", "content": f"Why {secret}?"}]})
+    (span,) = recorded(folder).spans
+    contents = contents_of(span)
+    assert contents["gen_ai.input.messages"][0]["parts"] == [{"type": "text", "content": "Why [REDACTED]?"}]
+    assert contents["gen_ai.output.messages"][0]["parts"] == [{"type": "text", "content": "Because."}]
+
+
+def test_anthropics_contents_stay_here_when_spans_go_to_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    with http_collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        ell.uninstrument()
+        ell.instrument()
+        http = httpx2.Client(transport=httpx2.MockTransport(answer))
+        with anthropic.Anthropic(api_key="no", http_client=http) as client:
+            mode = client.open_telemetry["traces"]["content_mode"]
+            assert ask(client) == "Because."
+        ell.flush()
+        (span,) = collector.spans
+    assert mode == "metadata_only"
+    assert not [each.key for each in span.attributes if each.key in CONTENT]
+
+
+def test_anthropics_contents_are_not_given_to_an_applications_own_exporters(
+    applications: InMemorySpanExporter, folder: Path
+) -> None:
+    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    with anthropic.Anthropic(api_key="no", http_client=http) as client:
+        assert client.open_telemetry["traces"]["content_mode"] == "metadata_only"
 
 
 def test_anthropics_spans_of_coroutines_that_run_in_tasks_name_who_made_them(folder: Path) -> None:
