@@ -9,6 +9,7 @@ that raises. In a generator the invocation is current only while the body runs, 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import sys
@@ -134,6 +135,7 @@ def _generator(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]
 def _async_generator(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
     async def steps_of(run: Run, steps: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
         run.begin()
+        left: BaseException | None = None
         step, sent = _unhooked(steps.asend), None
         try:
             while True:
@@ -148,10 +150,11 @@ def _async_generator(watched: Program, body: Callable[..., Any]) -> Callable[...
                     raise
                 except BaseException as error:
                     step, sent = steps.athrow, error
+                    left = error if _cancels_closing(error) else None
         except StopAsyncIteration:
             run.end()
         except BaseException as error:
-            run.end(error)
+            run.end(GeneratorExit() if error is left else error)
             raise
 
     return _making(watched, body, steps_of, inspect.CO_ASYNC_GENERATOR)
@@ -187,6 +190,15 @@ def _unhooked(asend: Callable[[Any], Any]) -> Callable[[Any], Any]:
             sys.set_asyncgen_hooks(*hooks)
 
     return first
+
+
+def _cancels_closing(error: BaseException) -> bool:
+    """Whether what was thrown into a generator comes of its closing being cancelled, as it is when the event loop ends.
+
+    The consumer had left by then. A cancellation that reaches the generator by way of code has been raised there.
+    """
+    trace = error.__traceback__
+    return isinstance(error, asyncio.CancelledError) and (trace is None or trace.tb_next is None)
 
 
 class Run:

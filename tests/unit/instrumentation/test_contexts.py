@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import inspect
@@ -121,6 +122,18 @@ async def timed_out() -> None:
         await asyncio.wait_for(consume(), 0.01)
 
 
+async def cancelled_where_it_manages_a_context() -> None:
+    async def hold() -> None:
+        async with contextlib.asynccontextmanager(stream)(3):
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(hold())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def closed_in_another_task() -> None:
     generator = stream(3)
     await anext(generator)
@@ -162,7 +175,8 @@ async def in_a_failing_group() -> None:
 ENDS = {
     exhausted: None,
     left_in_the_middle: True,
-    left_as_the_event_loop_ends: "CancelledError",
+    left_as_the_event_loop_ends: True,
+    cancelled_where_it_manages_a_context: "CancelledError",
     cancelled: "CancelledError",
     timed_out: "CancelledError",
     closed_in_another_task: True,
