@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ell_otel import git
+from ell_otel import git, redact
 from ell_otel.closure import Closure, capture, source
 from ell_otel.program_pb2 import Git, Origin, Part, ProgramVersion, Use
 from ell_otel.telemetry import emit
@@ -106,8 +106,8 @@ def wire_version(closure: Closure) -> ProgramVersion:
     return ProgramVersion(
         name=closure.name,
         version=closure.version,
-        source=closure.text,
-        parts=[Part(module=part.module, names=part.names, text=part.text) for part in closure.parts],
+        source=redact.hooked(closure.text),
+        parts=[Part(module=part.module, names=part.names, text=redact.hooked(part.text)) for part in closure.parts],
         uses=[Use(name=use.name, version=use.version) for use in closure.uses],
         partial=closure.partial,
         warnings=closure.warnings,

@@ -78,7 +78,7 @@ class Joint(SpanProcessor):
 
 
 class Contents:
-    """Contents of spans that an application's own exporters are not to see: kept beside a span until we export it."""
+    """What an application's own exporters are not to see of a span, or cannot: kept beside it until we export it."""
 
     def __init__(self) -> None:
         self._beside: dict[int, dict[str, str]] = {}

@@ -74,7 +74,7 @@ class Pipeline:
             resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
         )
         self._joint = _joint_of(self.tracer_provider)
-        self._add(StampProcessor())
+        self._add(StampProcessor(self._contents.put))
         _stamp_events_of(get_logger_provider())
         self._connect(joined=joined is not None)
         self.blobs = Blobs(settings.blobs or (str(self.directory / BLOBS_NAME) if self.directory else ""))

@@ -2,7 +2,8 @@
 
 The stamp is that of the invocation it runs in; else that of the model call's scope; else, for a span that is about a
 model, that of the function found on the stack, by whoever knows how to look (``use_finder``). The SDK evicts a span's
-oldest attributes when there are too many, so what was stamped at the start is set again right before the end.
+oldest attributes when there are too many; what was stamped at the start and is gone at the end is set again in our own
+export. An ended span takes no attributes any more.
 
 Two instrumentations may describe one model call. The first to begin counts; a span of the other is marked as a
 duplicate, and is neither an invocation nor an inference at rest.
@@ -31,6 +32,9 @@ _NOT_INFERENCES: Final = frozenset(
 _INFERENCE_KINDS: Final = frozenset({"LLM", "EMBEDDING"})
 _MEMO: Final = "_ell_memo"  # a span's attribute that holds its stamp, and whether it is known to be a duplicate
 
+Late = Callable[[trace.Span, str, str], None]
+"""Sets an attribute of an ended span in our own export."""
+
 _find: Callable[[], Stamp | None] | None = None
 
 
@@ -41,9 +45,10 @@ def use_finder(find: Callable[[], Stamp | None] | None) -> None:
 
 
 class StampProcessor(SpanProcessor):
-    """Stamps spans as they start and once more as they end, and marks duplicates."""
+    """Stamps spans as they start and, by ``late``, once more as they end, and marks duplicates."""
 
-    def __init__(self) -> None:
+    def __init__(self, late: Late) -> None:
+        self._late = late
         self._stopped = False
 
     def shutdown(self) -> None:
@@ -68,11 +73,11 @@ class StampProcessor(SpanProcessor):
             vars(span)[_MEMO] = memo
             parent = trace.get_current_span(parent_context)
             memo.inside_inference = isinstance(parent, ReadableSpan) and is_inference(parent.attributes or {})
-            if memo.inside_inference or scope is not None:
-                _mark_duplicate(span, memo)
+            if (memo.inside_inference or scope is not None) and _is_duplicate(span, memo):
+                span.set_attribute(semconv.ELL_DUPLICATE, "true")
 
     def _on_ending(self, span: Span) -> None:
-        """Right before the end, when the attributes can still be set and all others have been."""
+        """At the end, when all attributes are there."""
         memo = vars(span).get(_MEMO)
         if memo is None or self._stopped:
             return
@@ -81,10 +86,12 @@ class StampProcessor(SpanProcessor):
             return
         with guarded("stamping a span again"):
             attributes = span.attributes or {}
-            if memo.stamp and semconv.ELL_PROGRAM_VERSION not in attributes and is_about_model(attributes):
-                span.set_attributes(memo.stamp)
-            if duplicable and semconv.ELL_DUPLICATE not in attributes:
-                _mark_duplicate(span, memo)
+            gone = [name for name in memo.stamp if name not in attributes]
+            if gone and is_about_model(attributes):
+                for name in gone:
+                    self._late(span, name, memo.stamp[name])
+            if duplicable and semconv.ELL_DUPLICATE not in attributes and _is_duplicate(span, memo):
+                self._late(span, semconv.ELL_DUPLICATE, "true")
 
 
 class StampLogProcessor(LogRecordProcessor):
@@ -122,17 +129,16 @@ class _Memo:
         self.inside_inference = False
 
 
-def _mark_duplicate(span: Span, memo: _Memo) -> None:
-    """Mark ``span`` if it is an inference inside another one, or in a call that another producer has begun to tell."""
+def _is_duplicate(span: Span, memo: _Memo) -> bool:
+    """Whether ``span`` is an inference inside another one, or in a call that another producer has begun to tell."""
     if not is_inference(span.attributes or {}):
-        return
+        return False
     producer = span.instrumentation_scope.name if span.instrumentation_scope else ""
     again = memo.inside_inference
     if memo.scope is not None:
         memo.scope.producer = memo.scope.producer or producer
         again = again or memo.scope.producer != producer
-    if again:
-        span.set_attribute(semconv.ELL_DUPLICATE, "true")
+    return again
 
 
 def _own_stamp(attributes: Mapping[str, Any]) -> Stamp | None:
