@@ -26,6 +26,8 @@ from ell_otel.telemetry.guard import raised_by_host
 
 MAX_DEPTH: Final = 20
 MAX_ERROR: Final = 1000
+MAX_REMEMBERED_KEY: Final = 64
+"""A longer one is perhaps somebody's text, which is not to be kept."""
 _CUT: Final = "…[cut]"
 _MAX_INT: Final = 10**1000  # beyond about 4,300 digits Python refuses to print one
 _TEXTUAL: Final = frozenset(
@@ -59,15 +61,29 @@ def to_json(value: object, budget: int) -> Redacted:
     """``value`` as JSON text of about ``budget`` characters at most, secrets redacted. Never raises."""
     rendering = _Rendering(budget)
     plain = rendering.plain(value, 0)
-    text = _dumped(plain)
-    # Looking at the whole once is enough where no value goes by a secret's name and none is escaped; it mostly is so.
-    closely = "\\" in text or redact.hook() is not None or any(map(_names_secret, rendering.keys))
-    if not closely and redact.redact(text) == text:
-        return Redacted(text)
-    return Redacted(_dumped(redact.redact_data(plain)))
+    return Redacted(_dumped(plain if _is_clean(rendering) else redact.redact_data(plain)))
 
 
-_names_secret = functools.lru_cache(maxsize=4096)(redact.names_secret)
+def _is_clean(rendering: _Rendering) -> bool:
+    """Whether no text in a value is a secret, from one look at them all; it mostly is so. In doubt it is not.
+
+    A quotation mark stands between them: no kind of secret goes on across one. The end of a text means something to one
+    kind only, a private key that was cut off.
+    """
+    if redact.hook() is not None or any(len(key) > MAX_REMEMBERED_KEY for key in rendering.keys):
+        return False
+    if not all(map(_is_harmless, rendering.keys)) or any(map(_names_secret, rendering.names)):
+        return False
+    texts = '" '.join(rendering.texts)
+    return "-----BEGIN" not in texts and redact.redact(texts) == texts
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_harmless(key: str) -> bool:
+    return redact.redact(key) == key
+
+
+_names_secret = functools.lru_cache(maxsize=1024)(redact.names_secret)
 
 
 def clean(text: str) -> str:
@@ -158,7 +174,9 @@ class _Rendering:
     def __init__(self, budget: int) -> None:
         self.left = budget
         self.open: set[int] = set()
+        self.texts: list[str] = []
         self.keys: set[str] = set()
+        self.names: set[str] = set()  # keys that a text, or a list perhaps of texts, stands under
 
     def plain(self, value: object, depth: int) -> Any:
         """``value`` in terms of None, bool, int, float, str, list and dict."""
@@ -227,7 +245,10 @@ class _Rendering:
                 result[_CUT] = True
                 break
             name = self._key(key)
-            result[name] = self.plain(item, depth)
+            result[name] = made = self.plain(item, depth)
+            self.keys.add(name)
+            if type(made) in {str, list}:
+                self.names.add(name)
             self.left -= 1
         return result
 
@@ -244,11 +265,10 @@ class _Rendering:
 
     def _key(self, key: object) -> str:
         if type(key) is str:
-            self.keys.add(key)
-            return self._text(key)
+            return self._cut(key)
         if key is None or type(key) in (bool, int, float):
             return str(self._number(key)) if key is not None else "None"
-        return self._text(f"<{type(key).__module__}.{type(key).__qualname__}>")
+        return self._cut(f"<{type(key).__module__}.{type(key).__qualname__}>")
 
     def _number(self, value: Any) -> Any:
         """A number that JSON can say, else as text; numpy's scalars are subclasses of float."""
@@ -262,15 +282,22 @@ class _Rendering:
         return self._text(f"an integer of {number.bit_length()} bits")
 
     def _text(self, text: str) -> str:
+        self.texts.append(text := self._cut(text))
+        return text
+
+    def _cut(self, text: str) -> str:
         if len(text) > self.left:
             text = text[: max(self.left, 0)] + _CUT
-        return str(self._paid(clean(text), len(text) + 2))
+        self.left -= len(text) + 2
+        return clean(text)
 
     def _name(self, label: str, kind: type) -> dict[str, str]:
         return self._text_of(label, f"{kind.__module__}.{kind.__qualname__}")
 
     def _text_of(self, label: str, text: str) -> dict[str, str]:
-        return {label: str(self._paid(text, len(label) + len(text) + 7))}
+        self.texts.append(text)
+        self.left -= len(label) + len(text) + 7
+        return {label: text}
 
     def _paid(self, plain: Any, characters: int) -> Any:
         self.left -= characters

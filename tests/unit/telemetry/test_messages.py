@@ -13,9 +13,12 @@ from typing import Any
 
 import pydantic
 import pytest
-from hypothesis import given
+from canaries import CANARIES
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ell_otel import redact
+from ell_otel.telemetry import messages
 from ell_otel.telemetry.messages import Items, clean, to_json
 
 PLENTY = 1 << 20
@@ -169,3 +172,39 @@ def test_clean_text_can_be_encoded_and_is_unchanged_when_it_could_be(text: str) 
     except UnicodeEncodeError:
         return
     assert clean(text) == text
+
+
+_PIECES = st.sampled_from(
+    [
+        *CANARIES.values(),
+        *(
+            "password",
+            "token",
+            "api_key",
+            "x-api-key",
+            "authorization",
+            "aws_secret",
+            "Bearer",
+            "curl",
+            "-u",
+            "machine",
+        ),
+        *("login", "host", "user", "postgres://a", "?token=", "pwd=", "auth-token", "-----BEGIN PRIVATE KEY-----"),
+        *("-----END PRIVATE KEY-----", "Private-Lines: 3", "Set-Cookie: a", "test", "xxxx", "none", "hunter2hunter2"),
+        *("a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6q7r8s9t0", "- " * 30),
+        *(" ", "  ", ": ", "=", "@", ";", '"', "'", "\\", "\n", "\\n", "/", ",", "{", "}", "é", "\ud800", "."),
+    ]
+)
+_TEXTS = st.lists(_PIECES, max_size=6).map("".join)
+_VALUES = st.recursive(
+    _TEXTS | st.integers() | st.none(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXTS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(_VALUES)
+def test_one_look_at_all_texts_finds_what_a_look_at_each_of_them_finds(value: Any) -> None:
+    plain = messages._Rendering(PLENTY).plain(value, 0)
+    assert json.loads(to_json(value, PLENTY)) == redact.redact_data(plain)
