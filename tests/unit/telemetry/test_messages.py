@@ -14,7 +14,7 @@ from typing import Any
 import pydantic
 import pytest
 from canaries import CANARIES
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ell_otel import redact
@@ -204,6 +204,8 @@ _VALUES = st.recursive(
 
 
 @settings(max_examples=1000, deadline=None)
+@example(["-----BEGIN PRIVATE KEY-----abc", "- " * 30])
+@example({"quoted": ["-----BEGIN PRIVATE KEY-----abc"], "keys": "- " * 30})
 @given(_VALUES)
 def test_one_look_at_all_texts_finds_what_a_look_at_each_of_them_finds(value: Any) -> None:
     plain = messages._Rendering(PLENTY).plain(value, 0)
