@@ -14,6 +14,7 @@ from canaries import CANARIES
 import ell_otel as ell
 from ell_otel import cli, config
 from ell_otel.ingest.drain import drain
+from ell_otel.ingest.sink import StoreSink
 from ell_otel.store.client import open_store
 from ell_otel.store.migrate import migrate
 from ell_otel.telemetry import providers
@@ -79,7 +80,7 @@ def test_no_canary_is_in_the_spool_the_store_the_log_or_what_the_commands_print(
     settings = config.resolve(dir=str(folder))
     with open_store(settings, purpose="the canaries") as store:
         migrate(store)
-        drain(folder, store)
+        drain(folder, StoreSink(store))
         names = [
             row["name"] for row in store.query("SELECT name FROM system.tables WHERE database = currentDatabase()")
         ]

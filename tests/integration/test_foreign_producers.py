@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,20 @@ def test_a_request_that_two_instrumentations_describe_counts_once_and_doctor_nam
     findings = json.loads(capsys.readouterr().out)["data"]
     (finding,) = [each["finding"] for each in findings if each["about"] == "duplicate"]
     assert finding.startswith("openinference.instrumentation.openai described 1 ")
+
+
+def test_doctor_counts_the_model_calls_of_which_nothing_is_known(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeModel() as model, model.client() as client, ThreadPoolExecutor(1) as pool:
+        ask_openai(client)
+        pool.submit(client.embeddings.create, model="text-embedding-3-small", input="Why?").result()
+    cli.main(["log", "--json", "--dir", str(folder)])  # the store is made when a command first reads
+    capsys.readouterr()
+    cli.main(["doctor", "--json", "--dir", str(folder)])
+    findings = json.loads(capsys.readouterr().out)["data"]
+    (finding,) = [each["finding"] for each in findings if each["about"] == "programs"]
+    assert finding.startswith("1 of 2 model requests name no program")
 
 
 def test_a_span_of_openinference_alone_is_an_inference_like_any_other(

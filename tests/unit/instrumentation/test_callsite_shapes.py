@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -225,6 +227,65 @@ def test_a_comprehension(client: Any, programs: Programs) -> None:
     assert programs() == ["several", "several"]
 
 
+def generated(client: Any) -> list[Any]:
+    return list(client.chat.completions.create(**ASKED) for _ in range(2))  # noqa: C400
+
+
+def test_a_generator_expression_that_is_consumed_where_it_stands(client: Any, programs: Programs) -> None:
+    generated(client)
+    assert programs() == ["generated", "generated"]
+
+
+def class_body(client: Any) -> Any:
+    class Config:
+        answer = client.chat.completions.create(**ASKED)
+
+    return Config.answer
+
+
+def test_a_class_body_in_a_function(client: Any, programs: Programs) -> None:
+    class_body(client)
+    assert programs() == ["class_body"]
+
+
+class Notebook:
+    """Runs cells as IPython does: noted in ``_ih``, compiled under a name of their own, executed in ``__main__``."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {"__name__": "__main__", "_ih": [""]}
+
+    def run(self, cell: str) -> None:
+        self.names["_ih"].append(cell)
+        exec(compile(cell, f"<ipython-input-{len(self.names['_ih'])}>", "exec"), self.names)
+
+
+def test_cells_of_a_notebook_and_functions_defined_in_them(
+    client: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = Notebook()
+    module = types.ModuleType("__main__")
+    module.__dict__.update(book.names)
+    book.names = vars(module)
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    book.names |= {"client": client, "ASKED": ASKED}
+    book.run("STYLE = 'short'")
+    book.run("def ask(): return client.chat.completions.create(**ASKED, user=STYLE)")
+    book.run("ask()")
+    first = asked_by(folder)
+    book.run("STYLE = 'long'")
+    book.run("ask()")
+    book.run("client.chat.completions.create(**ASKED)")
+    again = asked_by(folder)
+    assert [name for name, _ in again] == ["__main__.ask", "__main__.ask", "__main__.<module>"]
+    assert again[0] == first[0]
+    assert again[1] != first[0]  # another version: what it reads has changed
+
+
+def asked_by(folder: Path) -> list[tuple[str, str]]:
+    spans = [span for span in recorded(folder).spans if "gen_ai.request.model" in span.attributes]
+    return [(span.attributes["ell.program.name"], span.attributes["ell.program.version"]) for span in spans]
+
+
 @ell.program
 def decorated(client: Any) -> str:
     return ask(client)
@@ -235,6 +296,17 @@ def test_a_decorated_program_on_the_stack_wins(client: Any, folder: Path) -> Non
     (span,) = [span for span in recorded(folder).spans if "gen_ai.request.model" in span.attributes]
     assert span.attributes["ell.program.name"] == f"{__name__}.decorated"
     assert span.attributes["ell.invocation.id"]
+
+
+@ell.program
+def submitting(client: Any) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        ell.copy_context_to(pool).submit(client.chat.completions.create, **ASKED).result()
+
+
+def test_an_executor_given_the_context_of_a_decorated_program_runs_the_client_for_it(client: Any, folder: Path) -> None:
+    submitting(client)
+    assert [name for name, _ in asked_by(folder)] == [f"{__name__}.submitting"]
 
 
 # -- asynchronous -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,65 @@
+"""Large parts by digest: kept once, in a folder or where a URL says, and never in the way of the call."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ell_otel.telemetry import guard
+from ell_otel.telemetry.blobs import Blobs
+
+IMAGE = b"\x89PNG" * 4096
+NAME = hashlib.sha256(IMAGE).hexdigest()
+
+
+def test_a_blob_is_kept_once_in_a_folder_private_to_its_owner(tmp_path: Path) -> None:
+    blobs = Blobs(str(tmp_path / "blobs"))
+    assert blobs.keep(IMAGE) == blobs.keep(IMAGE) == f"sha256:{NAME}"
+    assert [path.name for path in (tmp_path / "blobs").iterdir()] == [NAME]
+    assert (tmp_path / "blobs" / NAME).read_bytes() == IMAGE
+    assert (tmp_path / "blobs").stat().st_mode & 0o077 == 0
+
+
+def test_without_a_place_only_the_digest_is_kept() -> None:
+    assert Blobs("").keep(IMAGE) == f"sha256:{NAME}"
+
+
+def test_a_url_is_written_to_by_fsspec_or_the_command_that_installs_it_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard.raise_faults(False)
+    blobs = Blobs(f"file://{tmp_path}")
+    with caplog.at_level(logging.WARNING):
+        assert blobs.keep(IMAGE) == f"sha256:{NAME}"
+        assert blobs.flush()
+    if importlib.util.find_spec("fsspec"):
+        assert (tmp_path / NAME).read_bytes() == IMAGE
+    else:
+        assert "pip install fsspec" in caplog.text
+
+
+def test_a_place_that_is_slow_does_not_hold_up_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    class Slow:
+        """In the place of fsspec: a file system that answers when it is told to."""
+
+        def open(self, url: str, mode: str) -> object:
+            asked.set()
+            answer.wait()
+            return (tmp_path / url.rpartition("/")[2]).open("wb")
+
+    monkeypatch.setitem(sys.modules, "fsspec", Slow())
+    blobs = Blobs("slow://bucket")
+    assert blobs.keep(IMAGE) == f"sha256:{NAME}"
+    assert asked.wait(10)
+    assert not blobs.flush(0.01)
+    answer.set()
+    assert blobs.flush()
+    assert (tmp_path / NAME).read_bytes() == IMAGE
