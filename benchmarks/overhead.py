@@ -103,16 +103,23 @@ def asking_plainly(sdk: Any) -> Ask:
 # -- the contestants --------------------------------------------------------------------------------------------------
 
 
-def provider() -> Any:
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+def nowhere() -> Any:
+    """An exporter that does nothing."""
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
     class Nowhere(SpanExporter):
         def export(self, spans: Any) -> SpanExportResult:
             return SpanExportResult.SUCCESS
 
+    return Nowhere()
+
+
+def provider() -> Any:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
     made = TracerProvider(shutdown_on_exit=False)
-    made.add_span_processor(SimpleSpanProcessor(Nowhere()))
+    made.add_span_processor(SimpleSpanProcessor(nowhere()))
     return made
 
 
@@ -167,7 +174,7 @@ def langfuse(sdk: Any) -> Ask:
     from langfuse import Langfuse
     from langfuse.openai import OpenAI
 
-    Langfuse(flush_at=200, flush_interval=3600)
+    Langfuse(span_exporter=nowhere())
     return asking(OpenAI(api_key="none", base_url="http://model.test/v1", http_client=sdk._client))
 
 
@@ -197,8 +204,7 @@ def ours(*, content: bool, decorated: bool = False, spool: bool = False) -> Cont
         from ell_otel.telemetry import providers
 
         if not spool:
-            nowhere = provider()._active_span_processor._span_processors[0].span_exporter
-            providers.SpoolSpanExporter = lambda *_: nowhere
+            providers.SpoolSpanExporter = lambda *_: nowhere()
         ell.init(dir=tempfile.mkdtemp(suffix=".ell"), content=content)
         ell.instrument()
         return ell.program(asking(sdk)) if decorated else None
