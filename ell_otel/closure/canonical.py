@@ -193,7 +193,7 @@ def notation(node: ast.AST) -> str:
         elif isinstance(item, ast.Constant):
             out.append(f"(Constant {_value(item.value)})")
         else:
-            todo.extend(reversed(_node(item)))
+            todo += _node(item)[::-1]
     return "".join(out)
 
 

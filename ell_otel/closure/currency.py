@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Iterable, Mapping
-from operator import attrgetter, is_
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -13,8 +12,6 @@ from ell_otel.closure.dependencies import index_of
 from ell_otel.closure.source import cell_history, interactive_cells
 from ell_otel.closure.spaces import Space
 from ell_otel.closure.wrappers import unwrapped
-
-_code_of = attrgetter("__code__")
 
 
 class Observed:
@@ -59,9 +56,10 @@ class Observed:
         """Whether each name is still bound to the same code."""
         try:
             for holder, names, codes in self._plain:
-                values = map(holder().__dict__.__getitem__, names)
-                if not all(map(is_, map(_code_of, values), codes)):
-                    return False
+                namespace = holder().__dict__
+                for name, code in zip(names, codes):  # noqa: B905 - `strict` would be a fifth of the time
+                    if namespace[name].__code__ is not code:
+                        return False
             for holder, name, identity in self._wrapped:
                 if not _matches(holder().__dict__[name], identity):
                     return False

@@ -212,6 +212,8 @@ class Index:
         Backwards from the end (or from `before`) to the last statement that settles it, then every later change.
         """
         positions = self.binders.get(name, [])
+        if len(positions) < 2 and name not in self.changers and name not in self.aliases:
+            return positions
         earlier = [p for p in positions if before is None or p < before] or positions
         found: list[int] = []
         for position in reversed(earlier):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ell_otel.closure.parsing import parse_quietly
+from ell_otel.closure.quiet import let_go_when_quiet
 from ell_otel.closure.registration import Registrations
 from ell_otel.closure.source import absolute_import, is_installed
 from ell_otel.closure.spaces import Slot, Space
@@ -40,6 +41,7 @@ class _Glance:
 
 
 _glances: dict[str, tuple[tuple[int, int], _Glance]] = {}
+let_go_when_quiet(_glances.clear)
 
 
 class Effects:
@@ -48,7 +50,8 @@ class Effects:
     def __init__(self, resolution: Resolution, registrations: Registrations) -> None:
         self._resolution = resolution
         self._registrations = registrations
-        self._seen: set[tuple[Space, int, str]] = set()
+        self._looked_at: dict[Space, int] = {}  # how many of a module's statements have been
+        self._glances: dict[str, _Glance | None] = {}
         self._reached: dict[str, list[tuple[Space, int]]] = {}  # by module: the import statements that execute it
 
     def follow(self) -> None:
@@ -59,10 +62,9 @@ class Effects:
         changed, through = self._open_to_change()
         names = {name for _, name in changed | through}
         for module, importing in list(self._reached.items()):
-            glance = _glance(module)
-            if glance is None or names.isdisjoint(glance.words):
-                continue
-            space = self._resolution.spaces.of_module(module)
+            glance = self._glance(module)
+            unconcerned = glance is None or names.isdisjoint(glance.words)
+            space = None if unconcerned else self._resolution.spaces.of_module(module)
             if space is not None:
                 for position in self._positions(space, changed, through):
                     self._keep(space, position, importing)
@@ -77,23 +79,30 @@ class Effects:
     def _reach(self) -> None:
         """The modules that the import statements of the closure's modules execute, directly or through others."""
         for space in self._resolution.order:
-            if space.cells is not None:
-                continue
-            for position, statement in enumerate(space.index.statements):
-                node = statement.node
-                if not isinstance(node, (ast.Import, ast.ImportFrom)):
-                    continue
-                todo = list(_modules_of(node, space.package))
-                while todo:
-                    module = todo.pop()
-                    if (space, position, module) in self._seen:
-                        continue
-                    self._seen.add((space, position, module))
-                    glance = _glance(module)
-                    if glance is not None:
+            statements = space.index.statements if space.cells is None else []
+            for position in range(self._looked_at.get(space, 0), len(statements)):
+                node = statements[position].node
+                if isinstance(node, (ast.Import, ast.ImportFrom)):
+                    for module in self._executed_by(node, space.package):
                         self._reached.setdefault(module, []).append((space, position))
-                        package = str(getattr(sys.modules[module], "__package__", "") or "")
-                        todo += [name for found in glance.imports for name in _modules_of(found, package)]
+            self._looked_at[space] = len(statements)
+
+    def _executed_by(self, node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
+        """The modules of the user's that an import statement executes, directly or through others."""
+        todo, seen = list(_modules_of(node, package)), set()
+        while todo:
+            module = todo.pop()
+            glance = self._glance(module) if module not in seen else None
+            seen.add(module)
+            if glance is not None:
+                yield module
+                package = str(getattr(sys.modules[module], "__package__", "") or "")
+                todo += [name for found in glance.imports for name in _modules_of(found, package)]
+
+    def _glance(self, module: str) -> _Glance | None:
+        if module not in self._glances:
+            self._glances[module] = _glance(module)
+        return self._glances[module]
 
     def _open_to_change(self) -> tuple[set[tuple[Space, str]], set[tuple[Space, str]]]:
         """Names of the closure whose objects other modules may change, and those through which they may do it."""
@@ -175,11 +184,16 @@ def _glance(module: str) -> _Glance | None:
 
 
 def _look(text: str) -> _Glance:
-    imports: list[ast.Import | ast.ImportFrom] = []
-    for match in _IMPORT.finditer(text):
-        try:
-            body = parse_quietly(match[1].strip()).body
-        except SyntaxError:  # a line of a docstring
-            continue
-        imports += [node for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    lines = [match[1].strip() for match in _IMPORT.finditer(text)]
+    nodes = _statements("\n".join(lines))  # all at once, unless there is a line of a docstring among them
+    if nodes is None:
+        nodes = [node for line in lines for node in _statements(line) or ()]
+    imports = (node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)))
     return _Glance(frozenset(re.findall(r"\w+", text)), tuple(imports))
+
+
+def _statements(text: str) -> list[ast.stmt] | None:
+    try:
+        return parse_quietly(text).body
+    except SyntaxError:
+        return None

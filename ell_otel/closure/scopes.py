@@ -60,8 +60,10 @@ class _Walk(Scopes):
             else:
                 for name in child_fields(node):
                     value = getattr(node, name, None)
-                    if isinstance(value, list):
-                        todo.extend((item, scope) for item in reversed(value) if isinstance(item, ast.AST))
+                    if type(value) is list:
+                        for item in reversed(value):
+                            if isinstance(item, ast.AST):
+                                todo.append((item, scope))
                     elif isinstance(value, ast.AST):
                         todo.append((value, scope))
 
