@@ -188,17 +188,17 @@ def notation(node: ast.AST) -> str:
         item = todo.pop()
         if isinstance(item, str):
             out.append(item)
-        elif isinstance(item, ast.Name):
-            out.append(f"(Name id={_value(item.id)})")
-        elif isinstance(item, ast.Constant):
-            out.append(f"(Constant {_value(item.value)})")
         else:
             todo += _node(item)[::-1]
     return "".join(out)
 
 
 def _node(node: ast.AST) -> list[str | ast.AST]:
-    parts: list[str | ast.AST] = [f"({type(node).__name__}"]
+    """The notation of a node, in which the children that have children of their own stand as they are."""
+    if (leaf := _leaf(node)) is not None:
+        return [leaf]
+    parts: list[str | ast.AST] = []
+    text = f"({type(node).__name__}"
     normal = _NORMAL.get(type(node).__name__)
     for field in _field_names(node):
         value = getattr(node, field, None)
@@ -206,19 +206,27 @@ def _node(node: ast.AST) -> list[str | ast.AST]:
             value = normal(field, value)
         if value is None or value == []:
             continue
-        if isinstance(value, list):
-            parts.append(f" {field}=[")
-            for number, item in enumerate(value):
-                if number:
-                    parts.append(" ")
-                parts.append(item if isinstance(item, ast.AST) else "(None)" if item is None else _value(item))
-            parts.append("]")
-        elif isinstance(value, ast.AST):
-            parts += [f" {field}=", value]
-        else:
-            parts.append(f" {field}={_value(value)}")
-    parts.append(")")
-    return parts
+        several = isinstance(value, list)
+        text += f" {field}=[" if several else f" {field}="
+        for number, item in enumerate(value if several else (value,)):
+            text += " " if number else ""
+            leaf = "(None)" if item is None else _leaf(item)
+            if leaf is None:
+                parts += [text, item]
+                text = ""
+            else:
+                text += leaf
+        text += "]" if several else ""
+    return [*parts, f"{text})"]
+
+
+def _leaf(value: Any) -> str | None:
+    """The notation of what has no further nodes in it: a plain value, a name, a constant. None for other nodes."""
+    if isinstance(value, ast.Name):
+        return f"(Name id={_value(value.id)})"
+    if isinstance(value, ast.Constant):
+        return f"(Constant {_value(value.value)})"
+    return None if isinstance(value, ast.AST) else _value(value)
 
 
 def _field_names(node: ast.AST) -> tuple[str, ...]:

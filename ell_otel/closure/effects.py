@@ -194,6 +194,6 @@ def _look(text: str) -> _Glance:
 
 def _statements(text: str) -> list[ast.stmt] | None:
     try:
-        return parse_quietly(text).body
+        return parse_quietly(text).body if text else []
     except SyntaxError:
         return None

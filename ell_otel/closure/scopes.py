@@ -69,7 +69,9 @@ class _Walk(Scopes):
 
     def later(self, nodes: Iterable[ast.AST | None], scope: Scope) -> None:
         """Visit the nodes next, in their order."""
-        self.todo.extend((node, scope) for node in reversed(list(nodes)) if node is not None)
+        for node in reversed(list(nodes)):
+            if node is not None:
+                self.todo.append((node, scope))
 
     # -- names and attributes
 
