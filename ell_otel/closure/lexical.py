@@ -95,6 +95,8 @@ def capture(target: Any, *, names: Mapping[str, Any] | None = None) -> Closure:
             uses = {_use(program) for program in used_programs(resolution, unwrapped(target))}
     except Exception as error:  # whatever it is, it must not reach the user's call; the warning tells of it
         return _stand_in(target, error)
+    if not uses:
+        return closure
     return dataclasses.replace(closure, uses=tuple(sorted(uses, key=lambda use: (use.name, use.version))))
 
 
