@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ell_otel import semconv
 from ell_otel.instrumentation import openai_messages as messages
-from ell_otel.instrumentation.openai_messages import Keep, Plain, field
+from ell_otel.instrumentation.openai_parts import Keep, Plain, field, is_list, text_part
 
 Attributes = dict[str, Any]
 Content = dict[str, list[Plain]]
@@ -128,9 +128,7 @@ class Responses:
         """What people wrote into the request."""
         instructions = request.get("instructions")
         return {
-            semconv.GEN_AI_SYSTEM_INSTRUCTIONS: (
-                [messages.text_part(instructions)] if isinstance(instructions, str) else []
-            ),
+            semconv.GEN_AI_SYSTEM_INSTRUCTIONS: ([text_part(instructions)] if isinstance(instructions, str) else []),
             semconv.GEN_AI_INPUT_MESSAGES: messages.responses_input(request.get("input"), keep),
             semconv.GEN_AI_TOOL_DEFINITIONS: messages.responses_tools(request.get("tools")),
         }
@@ -231,7 +229,7 @@ def chat_usage(usage: Any) -> Attributes:
 
 def has_compaction(items: Any) -> bool:
     """Whether a conversation was compacted on the way."""
-    return messages.is_list(items) and any(field(item, "type") == "compaction" for item in items)
+    return is_list(items) and any(field(item, "type") == "compaction" for item in items)
 
 
 def _add_usage(attributes: Attributes, usage: Any, asked: str, answered: str) -> None:

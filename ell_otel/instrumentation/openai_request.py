@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ell_otel import redact
-from ell_otel.instrumentation.openai_messages import Keep, is_list
+from ell_otel.instrumentation.openai_parts import Keep, is_list
 from ell_otel.telemetry.blobs import LARGE
 from ell_otel.telemetry.contents import as_json, as_repeated_json
 from ell_otel.telemetry.messages import Redacted, to_json

@@ -22,7 +22,7 @@ from ell_otel.instrumentation.openai_attributes import (
     chat_usage,
     has_compaction,
 )
-from ell_otel.instrumentation.openai_messages import Keep, Plain
+from ell_otel.instrumentation.openai_parts import Keep, Plain, text_part
 
 
 class Ending(Protocol):
@@ -237,7 +237,7 @@ class _Choice:
         """The answer as far as it has come."""
         texts = ["".join(pieces) for pieces in (self._texts, self._refusals) if pieces]
         calls = (messages.tool_call(name, key, "".join(text)) for _, (key, name, text) in sorted(self._calls.items()))
-        parts = [*map(messages.text_part, texts), *calls]
+        parts = [*map(text_part, texts), *calls]
         return messages.output("assistant", parts, messages.chat_finish_reason(self.finish_reason))
 
 
