@@ -91,7 +91,8 @@ def asking(sdk: Any) -> Ask:
 
 
 def asking_plainly(sdk: Any) -> Ask:
-    """As `asking`, by the method as it is now, whatever takes its place later."""
+    """As `asking`, by the methods as they are now, whatever takes their place later."""
+    sdk.request = sdk.request  # of its own: some wrap what `create` calls
     create = type(sdk.chat.completions).create
 
     def ask() -> Any:
