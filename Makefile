@@ -21,7 +21,8 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@command -v strace >/dev/null || apt-get install -y -qq strace || echo "strace is missing: its tests are skipped"
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not tables" --cov --cov-report=term
+	$(BIN)/python -m pytest -m tables
 
 # Some faults are injected by strace: without it those tests are skipped, which CI takes for a failure.
 faults: $(VENV)/.dev

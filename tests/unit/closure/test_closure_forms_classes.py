@@ -9,6 +9,8 @@ import pytest
 from closure_projects import Project
 from closure_tables import Form, check, check_changes, forms_of_table
 
+pytestmark = pytest.mark.tables
+
 FORMS = forms_of_table(
     r"""
 # form: an instance as a global

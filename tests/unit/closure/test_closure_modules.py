@@ -16,6 +16,8 @@ from closure_projects import ROOT, Project, alone
 
 from ell_otel.closure import capture, verify
 
+pytestmark = pytest.mark.tables
+
 FORMS = forms()
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from closure_projects import Project, alone
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,8 @@ from test_closure_canonical import mutations
 
 from ell_otel.closure import Closure, verify
 from ell_otel.closure.canonical import notation
+
+pytestmark = pytest.mark.tables
 
 NAMES = ("alpha", "beta", "gamma", "delta")
 bounded = settings(
