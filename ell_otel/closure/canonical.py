@@ -11,11 +11,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import heapq
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from ell_otel.closure.parsing import parse_quietly
@@ -23,8 +23,9 @@ from ell_otel.closure.quiet import let_go_when_quiet
 from ell_otel.closure.references import Analysis
 from ell_otel.closure.scopes import analyse
 
+Shape = tuple[str, list[str], Callable[[str, Any], Any] | None]
 TAG = "c1:"
-_fields_known: dict[type[ast.AST], tuple[str, ...]] = {}
+_shapes: dict[type[ast.AST], Shape] = {}
 # Fields that say nothing about the program, or nothing that its other fields do not say.
 _IGNORED = frozenset({"ctx", "type_comment", "kind", "type_ignores", "str"})
 
@@ -198,42 +199,49 @@ def _node(node: ast.AST) -> list[str | ast.AST]:
     if (leaf := _leaf(node)) is not None:
         return [leaf]
     parts: list[str | ast.AST] = []
-    text = f"({type(node).__name__}"
-    normal = _NORMAL.get(type(node).__name__)
-    for field in _field_names(node):
+    name, fields, normal = _shape(type(node))
+    text = f"({name}"
+    for field in fields:
         value = getattr(node, field, None)
         if normal is not None:
             value = normal(field, value)
-        if value is None or value == []:
+        if value is None:
             continue
-        several = isinstance(value, list)
-        text += f" {field}=[" if several else f" {field}="
-        for number, item in enumerate(value if several else (value,)):
-            text += " " if number else ""
-            leaf = "(None)" if item is None else _leaf(item)
+        if type(value) is not list:
+            leaf = _leaf(value)
             if leaf is None:
-                parts += [text, item]
+                parts += [f"{text} {field}=", value]
                 text = ""
             else:
-                text += leaf
-        text += "]" if several else ""
+                text += f" {field}={leaf}"
+        elif value:
+            text += f" {field}=["
+            for item in value:
+                leaf = "(None)" if item is None else _leaf(item)
+                if leaf is None:
+                    parts += [text, item]
+                    text = " "
+                else:
+                    text += f"{leaf} "
+            text = f"{text[:-1]}]"
     return [*parts, f"{text})"]
 
 
 def _leaf(value: Any) -> str | None:
     """The notation of what has no further nodes in it: a plain value, a name, a constant. None for other nodes."""
-    if isinstance(value, ast.Name):
+    kind = type(value)
+    if kind is ast.Name:
         return f"(Name id={_value(value.id)})"
-    if isinstance(value, ast.Constant):
+    if kind is ast.Constant:
         return f"(Constant {_value(value.value)})"
     return None if isinstance(value, ast.AST) else _value(value)
 
 
-def _field_names(node: ast.AST) -> tuple[str, ...]:
-    kind = type(node)
-    if kind not in _fields_known:
-        _fields_known[kind] = tuple(sorted(set(kind._fields) - _IGNORED))
-    return _fields_known[kind]
+def _shape(kind: type[ast.AST]) -> Shape:
+    """The name of a kind of node, its fields in the order of their names, and what brings those to their normal."""
+    if kind not in _shapes:
+        _shapes[kind] = (kind.__name__, sorted(set(kind._fields) - _IGNORED), _NORMAL.get(kind.__name__))
+    return _shapes[kind]
 
 
 def _normal_joined(_field: str, value: Any) -> Any:
@@ -275,7 +283,7 @@ def _joined(values: list[ast.expr]) -> list[ast.expr]:
 
 def _value(value: object) -> str:
     if isinstance(value, str):
-        return f'"{value}"' if value.isidentifier() and value.isascii() else json.dumps(value)
+        return f'"{value}"' if value.isidentifier() and value.isascii() else encode_basestring_ascii(value)
     if isinstance(value, bytes):
         return f"bytes:{value.hex()}"
     if isinstance(value, bool) or value is None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ast
 from bisect import bisect_right
-from functools import cached_property
 from typing import Any
 
 from ell_otel.closure.references import Analysis, Reference, chain_of, changes_its_object
+from ell_otel.closure.remembered import remembered
 from ell_otel.closure.scopes import analyse
 from ell_otel.closure.source import Unit
 
@@ -29,12 +29,15 @@ class Statement:
         self.guarded = guarded
         self.form: Any = None  # its canonical form, once `assembly` has made it
         self.made_up = False  # `lambda_ = <lambda>`: only the value stands in the text
+        kind = type(node)
+        self.is_definition = kind in _DEFINITIONS
+        self.is_import = kind in _IMPORTS  # a plain one, rebuilt alias by alias rather than kept as it stands
 
-    @cached_property
+    @remembered
     def analysis(self) -> Analysis:
         return analyse(self.node)
 
-    @cached_property
+    @remembered
     def first_line(self) -> int:
         decorators = getattr(self.node, "decorator_list", None)
         return int(decorators[0].lineno if decorators else self.node.lineno)
@@ -43,27 +46,18 @@ class Statement:
     def last_line(self) -> int:
         return self.node.end_lineno or self.node.lineno
 
-    @cached_property
-    def is_import(self) -> bool:
-        """A plain import at module level, which is rebuilt alias by alias rather than kept as it stands."""
-        return isinstance(self.node, _IMPORTS)
-
-    @cached_property
-    def is_definition(self) -> bool:
-        return isinstance(self.node, _DEFINITIONS)
-
     @property
     def is_branching(self) -> bool:
         """Whether parts of it may never be executed."""
         return isinstance(self.node, (ast.If, ast.Try, ast.TryStar, ast.Match, ast.For, ast.While))
 
-    @cached_property
+    @remembered
     def settles(self) -> bool:
         """Whether it binds its names whatever happened before: no augmented assignment, no branch, no `del`."""
         node = self.node
         return self.is_definition or self.is_import or isinstance(node, (ast.Assign, ast.AnnAssign, ast.With))
 
-    @cached_property
+    @remembered
     def binds(self) -> frozenset[str]:
         """The module's names it binds, deletes or augments."""
         node = self.node
@@ -80,7 +74,7 @@ class Statement:
             return frozenset()
         return frozenset(self.analysis.names("write", eager=True))
 
-    @cached_property
+    @remembered
     def aliases(self) -> list[tuple[str, str]]:
         """The names whose object, or a part of it, it gives another name; with that name."""
         node = self.node
@@ -90,7 +84,7 @@ class Statement:
         targets = [target.id for target in node.targets if isinstance(target, ast.Name)]
         return [(root.id, target) for target in targets] if isinstance(root, ast.Name) else []
 
-    @cached_property
+    @remembered
     def changes(self) -> frozenset[str]:
         """The module's names whose objects it changes while it executes."""
         node = self.node
@@ -104,7 +98,7 @@ class Statement:
             return frozenset()
         return frozenset(self.analysis.names("change", eager=True))
 
-    @cached_property
+    @remembered
     def applies(self) -> frozenset[str]:
         """Names it hands itself to while it executes: decorators, base classes, functions called for no value."""
         node = self.node
@@ -122,7 +116,7 @@ class Statement:
                 found.add(root.id)
         return frozenset(found)
 
-    @cached_property
+    @remembered
     def alias_root(self) -> ast.AST | None:
         """Where the value of `p = shop.prompts` begins: the statement may give a module a second name."""
         node = self.node
@@ -137,7 +131,7 @@ class Statement:
         """The attributes that lead from there to the module."""
         return chain_of(self.node.value)[1] if isinstance(self.node, ast.Assign) else ()
 
-    @cached_property
+    @remembered
     def calls(self) -> tuple[tuple[str, ...], ...]:
         """The dotted name of the function it calls for no value, if it does nothing else."""
         node = self.node
@@ -146,7 +140,7 @@ class Statement:
         root, chain = chain_of(node.value.func)
         return ((root.id, *chain),) if isinstance(root, ast.Name) else ()
 
-    @cached_property
+    @remembered
     def passes(self) -> frozenset[tuple[str, tuple[str, ...]]]:
         """Names it passes to a function called for no value, each with the function's name and attributes."""
         if not (isinstance(self.node, ast.Expr) and isinstance(self.node.value, ast.Call)):
@@ -161,7 +155,7 @@ class Statement:
         nodes = [self.node] if self.is_import else list(ast.walk(self.node))
         return [node for node in nodes if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"]
 
-    @cached_property
+    @remembered
     def later_writes(self) -> frozenset[str]:
         """The module's names that functions in it bind or change when called."""
         uses = {"write", "change"}
@@ -196,7 +190,7 @@ class Index:
                 self.passers.setdefault(name, []).append((position, function))
             self.stars += [(position, node) for node in statement.star_imports]
 
-    @cached_property
+    @remembered
     def reaching_out(self) -> tuple[int, ...]:
         """Positions of statements that may change what another module binds: they change or call an imported name."""
         imported = {n for n, places in self.binders.items() if any(self.statements[p].is_import for p in places)}
@@ -242,7 +236,7 @@ class Index:
             return positions[place]
         return None
 
-    @cached_property
+    @remembered
     def _lines(self) -> dict[str, tuple[list[int], list[int]]]:
         """By file: the first lines of its statements, ascending, and their positions."""
         found: dict[str, tuple[list[int], list[int]]] = {}

@@ -23,6 +23,7 @@ from ell_otel.closure.nested import fingerprint
 from ell_otel.closure.parts import Outline, Part
 from ell_otel.closure.programs import used_programs
 from ell_otel.closure.quiet import deriving
+from ell_otel.closure.remembered import remembered
 from ell_otel.closure.resolution import Resolution
 from ell_otel.closure.source import unit_of_code
 from ell_otel.closure.spaces import MISSING, Kept, Slot, program_module
@@ -72,7 +73,7 @@ class Closure:
         """The text's statements, in order."""
         return self._outline.parts(self.text)
 
-    @functools.cached_property
+    @remembered
     def packages(self) -> Mapping[str, str]:
         """The installed modules the text imports, each with its distribution's version, or "" when it has none."""
         return {name: _installed_version(name) for name in self.imported}

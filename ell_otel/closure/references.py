@@ -165,6 +165,19 @@ def child_fields(node: ast.AST) -> tuple[str, ...]:
     return _child_fields[kind]
 
 
+def nodes_in(node: ast.AST) -> list[ast.AST]:
+    """The node and all below it that names or literals can stand in: `ast.walk`, several times as fast."""
+    found = [node]
+    for part in found:
+        for name in child_fields(part):
+            value = getattr(part, name, None)
+            if type(value) is list:
+                found += [item for item in value if isinstance(item, ast.AST)]
+            elif isinstance(value, ast.AST):
+                found.append(value)
+    return found
+
+
 def private(name: str, within: str) -> str:
     """The name as the compiler has it: `__name` inside a class is that class's own."""
     return f"_{within}{name}" if within and name.startswith("__") and not name.endswith("__") else name

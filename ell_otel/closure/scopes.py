@@ -28,6 +28,7 @@ from ell_otel.closure.references import (
     last_name,
     named_attribute,
     names_in,
+    nodes_in,
     private,
 )
 from ell_otel.closure.settling import Scope, Scopes
@@ -58,14 +59,19 @@ class _Walk(Scopes):
             if handler is not None:
                 handler(self, node, scope)
             else:
-                for name in child_fields(node):
-                    value = getattr(node, name, None)
-                    if type(value) is list:
-                        for item in reversed(value):
-                            if isinstance(item, ast.AST):
-                                todo.append((item, scope))
-                    elif isinstance(value, ast.AST):
-                        todo.append((value, scope))
+                self.below(node, scope)
+
+    def below(self, node: ast.AST, scope: Scope) -> None:
+        """Visit what a node consists of next."""
+        todo = self.todo
+        for name in child_fields(node):
+            value = getattr(node, name, None)
+            if type(value) is list:
+                for item in reversed(value):
+                    if isinstance(item, ast.AST):
+                        todo.append((item, scope))
+            elif isinstance(value, ast.AST):
+                todo.append((value, scope))
 
     def later(self, nodes: Iterable[ast.AST | None], scope: Scope) -> None:
         """Visit the nodes next, in their order."""
@@ -136,7 +142,7 @@ class _Walk(Scopes):
             self.refer(scope, named[0].id, named[0], "read", named[1])
             self.later([function], scope)
         else:
-            self.later(ast.iter_child_nodes(node), scope)
+            self.below(node, scope)
 
     def statement_expression(self, node: ast.Expr, scope: Scope) -> None:
         """A function called for no value may be there for what it does to its arguments (`fill(PROMPTS)`)."""
@@ -209,7 +215,7 @@ class _Walk(Scopes):
         inside = self.inner("type", scope)
         inside.bound.update(parameter.name for parameter in parameters)
         for parameter in parameters:
-            self.later(ast.iter_child_nodes(parameter), inside)
+            self.below(parameter, inside)
         return inside
 
     def type_alias(self, node: ast.AST, scope: Scope) -> None:
@@ -252,7 +258,7 @@ class _Walk(Scopes):
         name = getattr(node, "name", None) or getattr(node, "rest", None)
         if name:
             self.refer(scope, name, node, "write")
-        self.later(ast.iter_child_nodes(node), scope)
+        self.below(node, scope)
 
     # -- strings and annotations
 
@@ -268,8 +274,8 @@ class _Walk(Scopes):
     def formatted(self, node: ast.AST, scope: Scope) -> None:
         if id(node) not in self.formatted_parts:
             self.out.formatted.append(node)
-            self.formatted_parts.update(id(part) for part in ast.walk(node))
-        self.later(ast.iter_child_nodes(node), scope)
+            self.formatted_parts.update(id(part) for part in nodes_in(node))
+        self.below(node, scope)
 
     def annotated(self, node: ast.AnnAssign, scope: Scope) -> None:
         if node.value is not None or scope.kind in ("function", "class") or not isinstance(node.target, ast.Name):

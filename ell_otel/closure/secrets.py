@@ -10,7 +10,7 @@ import tokenize
 from collections.abc import Callable
 
 from ell_otel.closure.parsing import parse_expression
-from ell_otel.closure.references import Analysis
+from ell_otel.closure.references import Analysis, nodes_in
 from ell_otel.closure.source import Unit
 from ell_otel.redact import mentions_secret_name, redact, redact_value
 
@@ -36,7 +36,7 @@ def secret_changes(unit: Unit, node: ast.AST, analysis: Analysis) -> Changes:
         if clean is not constant:
             changes[id(constant)] = (constant, clean)
     if len(analysis.strings) > 1 and _PUT_TOGETHER.search(text):
-        for part in ast.walk(node):
+        for part in nodes_in(node):
             changes.update(_assembled(part, changes))
     for formatted in analysis.formatted:
         if isinstance(formatted, ast.JoinedStr):
@@ -154,7 +154,7 @@ def _tried(compute: Callable[[], str]) -> str | None:
 def _formatted(node: ast.JoinedStr, named: dict[int, str]) -> Changes:
     """An f-string with a secret in its fixed text, across its parts or in one, or in a literal in its expressions."""
     changes: Changes = {}
-    for part in ast.walk(node):
+    for part in nodes_in(node):
         if isinstance(part, ast.Constant) and isinstance(part.value, (str, bytes)) and part not in node.values:
             clean = _without_secrets(part, named.get(id(part), ""))
             if clean is not part:
@@ -191,7 +191,7 @@ def _extent(unit: Unit, node: ast.AST) -> tuple[int, int]:
 def _names_of_strings(node: ast.AST) -> dict[int, str]:
     """By string constant: the variable, keyword, parameter, attribute or dictionary key it is the value of."""
     found: dict[int, str] = {}
-    for part in ast.walk(node):
+    for part in nodes_in(node):
         for name, value in _named_values(part):
             for constant in _strings_directly_in(value):
                 found.setdefault(id(constant), name)

@@ -8,6 +8,7 @@ and `unit_of_code` give the unit of a module's file or of a code object, or None
 from __future__ import annotations
 
 import ast
+import codecs
 import contextlib
 import importlib.util
 import io
@@ -21,13 +22,13 @@ import tokenize
 import zipimport
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sized
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import lru_cache
 from types import CodeType
 from typing import Any
 
 from ell_otel.closure.parsing import parse_quietly
 from ell_otel.closure.quiet import let_go_when_quiet
+from ell_otel.closure.remembered import remembered
 
 OWN_PACKAGE = __name__.partition(".")[0]
 _SITE_NAMES = ("site-packages", "dist-packages")
@@ -50,11 +51,11 @@ class Unit:
             self._starts.append(self._starts[-1] + len(line) + 1)
         self.indexes: dict[bool, Any] = {}  # filled by `dependencies.index_of`, which owns the type
 
-    @cached_property
+    @remembered
     def has_walrus(self) -> bool:
         return ":=" in self.text
 
-    @cached_property
+    @remembered
     def has_star_import(self) -> bool:
         return "import *" in self.text
 
@@ -103,7 +104,8 @@ def unit_of_file(path: str) -> Unit | None:
     unit = None
     if path.endswith((".py", ".pyw")) or not os.path.splitext(path)[1]:
         try:
-            unit = parse(path, _decode(Path(path).read_bytes()))
+            with open(path, "rb") as file:
+                unit = parse(path, _decode(file.read()))
         except (OSError, SyntaxError, UnicodeDecodeError):
             unit = None
     _by_path[path] = (stamp, unit)
@@ -222,6 +224,8 @@ def without_magics(text: str) -> str:
 
 
 def _decode(data: bytes) -> str:
+    if b"coding" not in data and not data.startswith(codecs.BOM_UTF8):
+        return data.decode()
     encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
     return data.decode(encoding)
 
@@ -267,8 +271,12 @@ def is_installed(name: str, namespace: Mapping[str, Any] | None, file: str | Non
 
 @lru_cache(maxsize=_MAX_CACHED)
 def _in_site(path: str) -> bool:
-    real = os.path.realpath(path)
+    directory, name = os.path.split(path)
+    real = os.path.realpath(path) if os.path.islink(path) else os.path.join(_real_directory(directory), name)
     return any(candidate.startswith(root) for root in _site_roots(tuple(sys.path)) for candidate in {path, real})
+
+
+_real_directory = lru_cache(maxsize=_MAX_CACHED)(os.path.realpath)
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,6 @@ installed modules have none. Nothing here imports a module: one that is not load
 from __future__ import annotations
 
 import ast
-import functools
 import importlib.machinery
 import os
 import re
@@ -19,6 +18,7 @@ from typing import Any
 
 from ell_otel.closure.dependencies import Index, Statement, index_of, index_of_cells
 from ell_otel.closure.references import ImportCall, LocalImport, Reference
+from ell_otel.closure.remembered import remembered
 from ell_otel.closure.source import Unit, interactive_cells, is_installed, unit_of_file
 
 MISSING: Any = type("_Missing", (), {"__repr__": lambda self: "<missing>"})()
@@ -53,12 +53,12 @@ class Slot:
     observed: bool = False  # an alias no statement binds: seen at run time
     text_name: str = ""
 
-    @functools.cached_property
+    @remembered
     def target(self) -> Slot | None:
         """What an alias stands for, one step on."""
         return self.find() if self.find is not None else None
 
-    @functools.cached_property
+    @remembered
     def shares_name(self) -> bool:
         """Whether an alias needs no line of its own, its name being its target's."""
         target = self.target
