@@ -53,12 +53,17 @@ class Budget:
         self._granted -= size
         return True
 
-    def make_room(self, spool: Path, size: int) -> None:
-        """Look at the folder, and grant ``size`` bytes as the policy has it, or raise ``SpoolFullError``."""
+    def make_room(self, spool: Path, size: int, *, give_up: Callable[[], None] = lambda: None) -> None:
+        """Look at the folder, and grant ``size`` bytes as the policy has it, or raise ``SpoolFullError``.
+
+        Where there is no room ``give_up`` is called first, to close the segment of whoever asks: it may be what fills
+        the folder, and only when closed can it be taken over or removed.
+        """
         until = time.monotonic() + BLOCK_S
         if time.monotonic() < self._refusing_until:
             raise self._full(spool)
         while (room := self._limit - _size_of(spool)) < size:
+            give_up()
             if self._policy == "drop_old" and self._drop_oldest(spool):
                 continue
             if self._policy != "block" or size > self._limit or time.monotonic() > until:

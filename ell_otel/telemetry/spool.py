@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +50,7 @@ class SegmentWriter:
     def _reset(self) -> None:
         self._lock = threading.RLock()  # reentrant: a span may end in a signal handler that interrupts an append
         self._fd = -1
-        self._syncing = -1  # a copy of it, while it is being synced
+        self._syncing: set[int] = set()  # copies of it, while they are being synced
         self._inode = (0, 0)
         self._entry_synced = False
         self._size = 0
@@ -66,8 +67,7 @@ class SegmentWriter:
             frame = encode_frame(kind, self._prefix + self._count.to_bytes(8, "little"), payload)
             self._check_still_ours()
             if not self._budget.grants(len(frame)):
-                self.close()  # ours may be what fills the folder: closed, it can be taken over and removed
-                self._budget.make_room(self.spool, len(frame))
+                self._budget.make_room(self.spool, len(frame), give_up=self.close)
             if self._fd < 0 or self._size >= self._segment_bytes:
                 self._begin()
             self._write(frame)
@@ -81,38 +81,40 @@ class SegmentWriter:
     def sync(self) -> None:
         """Make everything accepted so far survive a power cut. Others may append meanwhile: a disk takes its time."""
         with self._lock:
-            if not self._dirty or self._fd < 0:
-                return
+            if self._fd < 0 or not (self._dirty or self._syncing):
+                return  # while another syncs, syncing too is how to wait for it: a lock could be our own thread's
             self._dirty = False
             segment, new = self._inode, not self._entry_synced
-            fd = self._syncing = os.dup(self._fd)
+            fd = os.dup(self._fd)
+            self._syncing.add(fd)
         try:
             os.fsync(fd)
             if new:  # the file's name must survive as well, once
                 _sync_folder(self.spool)
         except OSError as error:
-            self._synced(segment, well=False)
+            self._synced(segment, fd, well=False)
             raise ExportError(_explain(self.spool, error)) from error
-        finally:
-            os.close(fd)
-        self._synced(segment, well=True)
+        self._synced(segment, fd, well=True)
 
-    def _synced(self, segment: tuple[int, int], *, well: bool) -> None:
+    def _synced(self, segment: tuple[int, int], fd: int, *, well: bool) -> None:
         with self._lock:
-            self._syncing = -1
+            self._syncing.discard(fd)
+            _close(fd, segment)
             if segment == self._inode and well:
                 self._entry_synced = True
             elif segment == self._inode:
-                self._seal()
+                self._seal()  # its frames, those that came during the sync too, stay readable
 
     def sync_or_end(self, *, last: bool = False) -> bool:
-        """For the fsync thread: sync; False when it is to end. The next append starts another."""
+        """For the fsync thread: sync; False when it is to end. The next append starts another.
+
+        The lock is not held during the sync: whoever appends does not wait for the disk.
+        """
         with self._lock:
-            try:
-                self._check_still_ours()
-                self.sync()
-            except ExportError:
-                self._dirty = False  # the segment is sealed; its frames stay readable
+            self._check_still_ours()
+        with suppress(ExportError):  # the segment has been given up, and the next append begins another
+            self.sync()
+        with self._lock:
             if last or self._fd < 0:
                 self._fsync_thread = None
             return self._fsync_thread is not None
@@ -171,7 +173,7 @@ class SegmentWriter:
 
     def _seal(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            _close(self._fd, self._inode)
         self._fd = -1
 
     def _ensure_fsync_thread(self) -> None:
@@ -196,9 +198,8 @@ class SegmentWriter:
 
     def _after_fork_in_child(self) -> None:
         # The descriptor is shared with the parent, whose segment it stays. Closing ours leaves the parent's lock.
-        for fd in (self._fd, self._syncing):
-            if fd >= 0:
-                os.close(fd)
+        for fd in {self._fd, *self._syncing} - {-1}:
+            os.close(fd)
         self._reset()
 
 
@@ -225,6 +226,14 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+
+
+def _close(fd: int, file: tuple[int, int]) -> None:
+    """Close a descriptor, unless the host has closed it and perhaps used its number again for a file of its own."""
+    with suppress(OSError):
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) == file:
+            os.close(fd)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ell_otel.errors import ExportError
-from ell_otel.telemetry import spool
+from ell_otel.telemetry import segments, spool
 from ell_otel.telemetry.segments import Kind, pending, taking
 from ell_otel.telemetry.spool import SegmentWriter
 
@@ -43,6 +44,7 @@ class ForgetfulOs:
         self.names: dict[str, File] = {}
         self.synced_names: dict[str, File] = {}
         self.fault = ""
+        self.meanwhile: Callable[[], None] = lambda: None  # happens while a file is being synced
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
@@ -88,10 +90,13 @@ class ForgetfulOs:
             self.synced_names = dict(self.names)
             return
         assert not file.failed, "a segment was synced again after a failed write or fsync"
+        before = file.content
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
         if self.fault == "fsync fails":  # and the kernel takes the lost pages for clean
             self.fault, file.failed = "", True
             raise OSError(errno.EIO, "Input/output error")
-        file.synced = file.content
+        file.synced = max(before, file.synced, key=len)
 
     def cut_power(self, folder: Path, data: st.DataObject) -> None:
         for fd in list(self.open_files):
@@ -109,6 +114,11 @@ class ForgetfulOs:
             if data.draw(st.booleans(), "an unsynced mark is lost"):
                 mark.unlink()
         self.synced_names = dict(self.names)
+
+
+def numbers_in(content: bytes) -> set[int]:
+    """The numbers of the records in a segment with this content."""
+    return {int(frame.payload.split()[0]) for frame in segments._parse(content, 0, True).frames}
 
 
 class SpoolContract(RuleBasedStateMachine):
@@ -161,7 +171,34 @@ class SpoolContract(RuleBasedStateMachine):
             self.disk.fault = ""
         if unsynced:
             live = next(iter(self.disk.open_files.values()))
-            self.synced |= {number for number in self.accepted if b"%d " % number in live.synced}
+            self.synced |= self.accepted & numbers_in(live.synced)
+
+    @rule(fails=st.booleans(), records=st.integers(1, 3), size=st.integers(0, 90))
+    def appends_do_not_wait_for_the_group_sync(self, fails: bool, records: int, size: int) -> None:
+        self.disk.fault = ""
+        if not self.strict:
+            self.append("", 0)  # so that there is something to sync
+
+        def others() -> None:
+            fault, self.disk.fault = self.disk.fault, ""
+            for _ in range(records):
+                self.append("", size)
+            self.disk.fault = fault
+
+        def in_another_thread() -> None:
+            thread = threading.Thread(target=others)
+            thread.start()
+            thread.join(20)
+            assert not thread.is_alive(), "an append waited for the disk"
+
+        before = set(self.accepted)
+        live = list(self.disk.open_files.values())
+        self.disk.meanwhile = in_another_thread
+        self.disk.fault = "fsync fails" if fails else ""
+        self.writer.sync_or_end()
+        self.disk.meanwhile, self.disk.fault = (lambda: None), ""
+        self.writer._fsync_thread = threading.current_thread()
+        self.synced |= {number for file in live for number in before & numbers_in(file.synced)}
 
     @rule(batches=st.integers(1, 3), max_bytes=st.sampled_from([1, 1 << 20]))
     def deliver(self, batches: int, max_bytes: int) -> None:
