@@ -50,9 +50,11 @@ generate: $(VENV)/.dev $(VENV)/protoc
 	cp build/generated/ell/otel/v1/program_pb2.py build/generated/ell/otel/v1/program_pb2.pyi ell_otel/
 	$(BIN)/python -m ell_otel.cli.reference settings > docs/settings.md
 	$(BIN)/python -m ell_otel.cli.reference commands > docs/cli.md
+	$(BIN)/python -m ell_otel.dashboards collector/grafana
 
 # Generates in place and complains when that changed anything against what is committed or staged.
-GENERATED := ell_otel/program_pb2.py ell_otel/program_pb2.pyi docs/settings.md docs/cli.md
+GENERATED := ell_otel/program_pb2.py ell_otel/program_pb2.pyi docs/settings.md docs/cli.md \
+  $(wildcard collector/grafana/dashboards/*.json collector/grafana/provisioning/alerting/*.json)
 generated:
 	@mkdir -p build/before && cp $(GENERATED) build/before/
 	@$(MAKE) --no-print-directory generate

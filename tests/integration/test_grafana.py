@@ -1,0 +1,164 @@
+"""The dashboards as a person opens them: the demo app's telemetry, read through the ClickHouse port by its reader."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pytest
+from grafana import expanded, interpolated
+
+from ell_otel.__main__ import main
+from ell_otel.config import resolve
+from ell_otel.dashboards import alerts, dashboards
+from ell_otel.ingest.drain import drain
+from ell_otel.ingest.sink import StoreSink
+from ell_otel.server import clickhouse_http
+from ell_otel.server.engine import Limits
+from ell_otel.server.security import Role, User
+from ell_otel.store.client import open_store
+
+BY_NAME = dashboards()
+# The demo loses nothing, runs one instrumentation, uses models with a price and sends the source of all it runs.
+WELL = {"Lost, as told by the senders", "Model calls that two instrumentations describe", "Models without a price"} | {
+    "Versions whose source has not arrived"
+}
+
+
+class Grafana:
+    """As much of Grafana as stands between a dashboard and its rows, for the hour around now."""
+
+    def __init__(self, port: int) -> None:
+        self._client = clickhouse_connect.get_client(
+            host="127.0.0.1", port=port, username="reader", password="read-token", autogenerate_session_id=False
+        )
+        self._now = int(time.time())
+
+    def rows(self, sql: str, values: Mapping[str, str]) -> tuple[list[str], list[dict[str, Any]]]:
+        sent = expanded(interpolated(sql, values), self._now - 3600, self._now + 60)
+        columns = [row[0] for row in self._client.query(f"DESCRIBE TABLE ({sent})").result_rows]
+        return columns, list(self._client.query(sent).named_results())
+
+    def opened(self, dashboard: Mapping[str, Any]) -> dict[str, str]:
+        """The variables as they are when a dashboard is opened: the first of each list, or everything."""
+        values: dict[str, str] = {}
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "query" and variable["includeAll"]:
+                self.rows(variable["query"]["rawSql"], values | {variable["name"]: variable["allValue"]})
+                values[variable["name"]] = variable["allValue"]
+            elif variable["type"] == "query":
+                _, rows = self.rows(variable["query"]["rawSql"], values)
+                values[variable["name"]] = str(next(iter(rows[0].values())))
+            elif variable["type"] != "datasource":
+                values[variable["name"]] = variable["current"]["value"]
+        return values
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@pytest.fixture(scope="module")
+def grafana(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grafana]:
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ELL_OTEL_DIR", raising=False)
+        assert main(["demo", "--into", str(folder / "app")]) == 0
+    directory = folder / "app" / ".ell"
+    with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
+        drain(directory, StoreSink(store))
+        users = {"reader": User("read-token", Role.READER)}
+        listener = clickhouse_http.listener(store.name, users, host="127.0.0.1", port=0, limits=Limits())
+        listener.start()
+        made = Grafana(listener.port)
+        yield made
+        made.close()
+        listener.stop(5)
+
+
+def _seen(grafana: Grafana, name: str) -> dict[str, str]:
+    values = grafana.opened(BY_NAME[name])
+    if name == "program":
+        return values | {"program": "app.draft"} | _versions(grafana)
+    if name == "invocations":
+        latest = _panel("invocations", "The latest 200")["targets"][0]["rawSql"]
+        _, rows = grafana.rows(latest, values | {"program": "app.draft"})
+        return values | {"trace": rows[0]["trace"], "invocation": rows[0]["invocation"]}
+    return values
+
+
+def _versions(grafana: Grafana) -> dict[str, str]:
+    chosen = {"program": "app.draft"}
+    for variable in BY_NAME["program"]["templating"]["list"]:
+        if variable["name"] in {"before", "after"}:
+            _, rows = grafana.rows(variable["query"]["rawSql"], chosen)
+            chosen[variable["name"]] = rows[0]["value"]
+    return chosen
+
+
+def _panel(name: str, title: str) -> dict[str, Any]:
+    return next(panel for panel in BY_NAME[name]["panels"] if panel["title"] == title)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_every_panel_has_rows_and_the_columns_that_it_names(grafana: Grafana, name: str) -> None:
+    values = _seen(grafana, name)
+    for panel in BY_NAME[name]["panels"]:
+        for target in panel.get("targets", ()):
+            columns, rows = grafana.rows(target["rawSql"], values)
+            assert bool(rows) != (panel["title"] in WELL), panel["title"]
+            said = json.dumps(panel)
+            named = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
+            linked = set(re.findall(r"__(?:data\.fields|field\.labels)\.(\w+)", said))
+            assert named | linked <= set(columns), panel["title"]
+            _check_shape(panel, columns, rows)
+
+
+def _check_shape(panel: Mapping[str, Any], columns: list[str], rows: list[dict[str, Any]]) -> None:
+    title = panel["title"]
+    if panel["type"] == "timeseries":
+        assert columns[0] == "time", title
+        assert all(isinstance(row["time"], type(rows[0]["time"])) for row in rows), title
+    elif panel["type"] == "stat":
+        assert len(rows) == 1, title
+    elif panel["type"] == "logs":
+        assert columns[:2] == ["timestamp", "body"], title
+    elif panel["type"] == "traces":
+        wanted = {"traceID", "spanID", "parentSpanID", "serviceName", "operationName", "startTime", "duration", "tags"}
+        assert wanted <= set(columns)
+        assert len({row["traceID"] for row in rows}) == 1
+        assert {row["parentSpanID"] for row in rows} <= {"", *(row["spanID"] for row in rows)}
+    elif panel["type"] == "barchart":
+        assert panel["options"]["xField"] in columns, title
+
+
+def test_marks_and_rules_are_answered_too(grafana: Grafana) -> None:
+    for name in ("programs", "program"):
+        (mark,) = BY_NAME[name]["annotations"]["list"]
+        _, rows = grafana.rows(mark["target"]["rawSql"], {})
+        assert {row["text"] for row in rows} == {"app.answer v2", "app.draft v2"}
+    for rule in alerts()["groups"][0]["rules"]:
+        columns, rows = grafana.rows(rule["data"][0]["model"]["rawSql"], {})
+        assert bool(rows) == (rule["uid"] != "ell-lost"), rule["title"]
+        labels = set(re.findall(r"\.Labels\.(\w+)", rule["annotations"]["summary"]))
+        assert labels <= set(columns), rule["title"]
+
+
+def test_the_demos_edit_is_what_the_dashboard_says_has_changed(grafana: Grafana) -> None:
+    values = _seen(grafana, "program")
+    _, changed = grafana.rows(_panel("program", "What changed")["targets"][0]["rawSql"], values)
+    assert [row["body"] for row in changed] == [
+        '-     return "at length, with an apology and an explanation"',
+        '+     return "in two short sentences"',
+    ]
+    _, (change,) = grafana.rows(_panel("program", "From before to after")["targets"][0]["rawSql"], values)
+    assert change["cost"] < 0 < change["score"]
+
+
+def test_the_files_are_for_the_data_source_that_is_provisioned() -> None:
+    folder = Path(__file__).parents[2] / "collector" / "grafana" / "provisioning"
+    assert "uid: ell-clickhouse" in (folder / "datasources" / "clickhouse.yaml").read_text()
