@@ -11,7 +11,7 @@ from ell_otel.closure.order import Item, Members, ordered
 from ell_otel.closure.parts import Outline, Part, joined
 from ell_otel.closure.rendering import expression, statement_text
 from ell_otel.closure.resolution import Resolution
-from ell_otel.closure.spaces import Kept, Slot
+from ell_otel.closure.spaces import Kept, Slot, Space, declared_global
 from ell_otel.redact import redact
 
 _FUTURE = "from __future__ import annotations"
@@ -105,11 +105,28 @@ def _slot_part(slot: Slot) -> Part:
 def _members_part(item: Members) -> Part:
     space = item.space
     name = space.as_object.text_name if space.as_object is not None else space.label
+    changing = {key: slot.named() for key, slot in sorted(space.members.items()) if _is_rebound(space, key, slot)}
     members = {key: space.members[key].named() for key in item.names if _has_name(space.members[key])}
-    if item.begins:
-        given = ", ".join(f"{key}={slot.text_name}" for key, slot in members.items())
-        return Part(space.name, (name,), f"{name} = SimpleNamespace({given})")
-    return Part(space.name, (name,), "\n".join(f"{name}.{key} = {slot.text_name}" for key, slot in members.items()))
+    members = {key: slot for key, slot in members.items() if key not in changing}
+    if not item.begins:
+        return Part(space.name, (name,), "\n".join(f"{name}.{key} = {slot.text_name}" for key, slot in members.items()))
+    given = ", ".join(f"{key}={slot.text_name}" for key, slot in members.items())
+    kind = "SimpleNamespace"
+    if changing:
+        looks = ", ".join(f"{key!r}: {_look(slot.text_name)}" for key, slot in changing.items())
+        kind = f"type({space.name!r}, (SimpleNamespace,), {{{looks}}})"
+    return Part(space.name, (name,), f"{name} = {kind}({given})")
+
+
+def _look(name: str) -> str:
+    """An attribute that is the name of the text, whatever that is bound to when it is asked for."""
+    return f"property(lambda _: {name}, lambda _, value: globals().update({name}=value))"
+
+
+def _is_rebound(space: Space, key: str, slot: Slot) -> bool:
+    """Whether a member of a module may be bound to something else while the program runs."""
+    final = slot.final()
+    return final.kind == "defined" and (key in space.assigned or declared_global(final.space, final.name))
 
 
 def _has_name(slot: Slot) -> bool:

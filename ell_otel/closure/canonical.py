@@ -71,7 +71,7 @@ def form_of(node: ast.stmt, analysis: Analysis) -> Form:
     """The form of a statement that has been analysed."""
     uses: dict[tuple[str, bool], set[str]] = defaultdict(set)
     for reference in analysis.references:
-        use = "write" if reference.use in ("change", "pass") else reference.use
+        use = "write" if reference.use in ("change", "pass", "act") else reference.use
         uses[use, reference.eager and not reference.annotation].add(reference.name)
     return Form(
         hashlib.sha256(notation(node).encode("ascii")).digest(),

@@ -8,6 +8,7 @@ a closure asks about, once per process.
 from __future__ import annotations
 
 import ast
+import itertools
 from bisect import bisect_right
 from typing import Any
 
@@ -78,11 +79,12 @@ class Statement:
     def aliases(self) -> list[tuple[str, str]]:
         """The names whose object, or a part of it, it gives another name; with that name."""
         node = self.node
-        if not isinstance(node, ast.Assign) or not isinstance(node.value, (ast.Name, ast.Attribute, ast.Subscript)):
+        if not isinstance(node, ast.Assign):
             return []
-        root = chain_of(node.value)[0]
         targets = [target.id for target in node.targets if isinstance(target, ast.Name)]
-        return [(root.id, target) for target in targets] if isinstance(root, ast.Name) else []
+        found = list(itertools.permutations(targets, 2)) if len(targets) > 1 else []  # `A = B = []`
+        root = chain_of(node.value)[0]
+        return found + [(root.id, target) for target in targets] if isinstance(root, ast.Name) else found
 
     @remembered
     def changes(self) -> frozenset[str]:
@@ -100,21 +102,37 @@ class Statement:
 
     @remembered
     def applies(self) -> frozenset[str]:
-        """Names it hands itself to while it executes: decorators, base classes, functions called for no value."""
+        """Names it hands itself or something else to while it executes: decorators, base classes, functions called."""
+        return frozenset(path[0] for path in (*self.calls, *self._bases))
+
+    @remembered
+    def calls(self) -> frozenset[tuple[str, ...]]:
+        """The dotted names of the functions it calls while it executes; of a definition, those of its decorators."""
         node = self.node
-        found: set[str] = set()
         if isinstance(node, _DEFINITIONS):
-            expressions = [*node.decorator_list, *getattr(node, "bases", ())]
-            expressions += [keyword.value for keyword in getattr(node, "keywords", ())]
-            roots = (chain_of(e.func if isinstance(e, ast.Call) else e)[0] for e in expressions)
-            found.update(root.id for root in roots if isinstance(root, ast.Name))
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            root = chain_of(node.value.func)[0]
-            while isinstance(root, ast.Call):  # `tool("name")(function)`
-                root = chain_of(root.func)[0]
-            if isinstance(root, ast.Name):
-                found.add(root.id)
-        return frozenset(found)
+            found = {path for decorator in node.decorator_list if (path := _path_of(decorator))}
+            values = (part.value for part in node.body if isinstance(part, (ast.Assign, ast.AnnAssign)))
+            return frozenset(found.union(*map(_called_in, values)) if isinstance(node, ast.ClassDef) else found)
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)):
+            return frozenset(_called_in(node.value))
+        return frozenset() if self.is_import else frozenset(tuple(name.split(".")) for name in self.analysis.called)
+
+    @property
+    def is_act(self) -> bool:
+        """Whether it calls a method for no value (`box.fill(1)`)."""
+        return self._is_call and isinstance(self.node.value.func, ast.Attribute)  # type: ignore[attr-defined]
+
+    @property
+    def _bases(self) -> list[tuple[str, ...]]:
+        """The dotted names of the classes it inherits from, and of what its keywords (`metaclass=`) give."""
+        expressions = [*getattr(self.node, "bases", ())]
+        if isinstance(self.node, ast.ClassDef):
+            expressions += [keyword.value for keyword in self.node.keywords]
+        return [path for expression in expressions if (path := _path_of(expression))]
+
+    @property
+    def _is_call(self) -> bool:
+        return isinstance(self.node, ast.Expr) and isinstance(self.node.value, ast.Call)
 
     @remembered
     def alias_root(self) -> ast.AST | None:
@@ -132,18 +150,9 @@ class Statement:
         return chain_of(self.node.value)[1] if isinstance(self.node, ast.Assign) else ()
 
     @remembered
-    def calls(self) -> tuple[tuple[str, ...], ...]:
-        """The dotted name of the function it calls for no value, if it does nothing else."""
-        node = self.node
-        if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
-            return ()
-        root, chain = chain_of(node.value.func)
-        return ((root.id, *chain),) if isinstance(root, ast.Name) else ()
-
-    @remembered
     def passes(self) -> frozenset[tuple[str, tuple[str, ...]]]:
         """Names it passes to a function called for no value, each with the function's name and attributes."""
-        if not (isinstance(self.node, ast.Expr) and isinstance(self.node.value, ast.Call)):
+        if not (self._is_call or self.is_branching or isinstance(self.node, ast.With)):
             return frozenset()
         return frozenset((r.name, r.chain) for r in self.analysis.references if r.use == "pass")
 
@@ -173,6 +182,7 @@ class Index:
         self.changers: dict[str, list[int]] = {}
         self.appliers: dict[str, list[int]] = {}
         self.passers: dict[str, list[tuple[int, tuple[str, ...]]]] = {}  # with the function the name is passed to
+        self.acts: dict[str, list[tuple[int, tuple[str, ...]]]] = {}  # methods called for no value, with their names
         self.aliases: dict[str, list[tuple[int, str]]] = {}  # `alias = name`, `alias = name["part"]`
         self.stars: list[tuple[int, ast.ImportFrom]] = []
         for position, statement in enumerate(statements):
@@ -186,6 +196,9 @@ class Index:
                 continue
             for name in statement.applies:
                 self.appliers.setdefault(name, []).append(position)
+            if statement.is_act:
+                for path in statement.calls:
+                    self.acts.setdefault(path[0], []).append((position, path))
             for name, function in statement.passes:
                 self.passers.setdefault(name, []).append((position, function))
             self.stars += [(position, node) for node in statement.star_imports]
@@ -199,6 +212,12 @@ class Index:
             if not statement.guarded and any(path[0] in imported or self.stars for path in statement.calls):
                 found.add(position)
         return tuple(sorted(found))
+
+    @remembered
+    def rebound(self) -> dict[str, int]:
+        """Names bound anew after something else was bound to them, with the position that settles each."""
+        several = {name: self.bindings(name) for name, positions in self.binders.items() if len(positions) > 1}
+        return {name: found[0] for name, found in several.items() if found[0] > self.binders[name][0]}
 
     def bindings(self, name: str, before: int | None = None) -> list[int]:
         """Positions of the statements that together give `name` its value, in order.
@@ -220,13 +239,23 @@ class Index:
 
     def _changes_since(self, settled: int, name: str) -> list[int]:
         """Later statements that change the name's object, under this name or under another one given to it."""
-        found = [position for position in self.changers.get(name, ()) if position > settled]
-        for position, alias in self.aliases.get(name, ()):
-            if position > settled and alias != name:
-                rebound = [p for p in self.binders[alias] if p > position and self.statements[p].settles]
-                changes = [p for p in self._changes_since(position, alias) if not rebound or p < rebound[0]]
-                found += [position, *changes] if changes else []
-        return found
+        found: set[int] = set()
+        path: Any = None
+        todo: list[tuple[str, int, int, Any]] = [(name, settled, len(self.statements), path)]
+        seen = {name}
+        while todo:
+            known, since, until, path = todo.pop()
+            changes = {position for position in self.changers.get(known, ()) if since < position < until}
+            found |= changes
+            for position, alias in self.aliases.get(known, ()):
+                if since <= position < until and alias not in seen:
+                    seen.add(alias)
+                    rebound = (p for p in self.binders[alias] if p > position and self.statements[p].settles)
+                    todo.append((alias, position, next(rebound, len(self.statements)), (position, path)))
+            while changes and path is not None:  # the statements by which the name got the one that is changed
+                position, path = path
+                found.add(position)
+        return list(found)
 
     def statement_at(self, filename: str, line: int) -> int | None:
         """The position of the statement of that file that covers the line."""
@@ -298,6 +327,27 @@ def _decorator_objects(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassD
         root, chain = chain_of(function)
         if chain and isinstance(root, ast.Name):
             found.append(root.id)
+    return found
+
+
+def _path_of(expression: ast.AST) -> tuple[str, ...]:
+    """The dotted name an expression begins with: `lib.tool` of `lib.tool("name")(function)`; empty without one."""
+    root, chain = chain_of(expression)
+    while isinstance(root, ast.Call):
+        root, chain = chain_of(root.func)
+    return (root.id, *chain) if isinstance(root, ast.Name) else ()
+
+
+def _called_in(value: ast.expr | None) -> set[tuple[str, ...]]:
+    """The dotted names of the functions an expression calls while it is evaluated."""
+    found: set[tuple[str, ...]] = set()
+    todo: list[ast.AST] = [value] if value is not None else []
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Call) and (path := _path_of(node)):
+            found.add(path)
+        if not isinstance(node, (ast.Constant, ast.Name, ast.Lambda)):
+            todo += ast.iter_child_nodes(node)
     return found
 
 

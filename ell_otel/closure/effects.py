@@ -21,7 +21,7 @@ from ell_otel.closure.parsing import parse_quietly
 from ell_otel.closure.quiet import let_go_when_quiet
 from ell_otel.closure.registration import Registrations
 from ell_otel.closure.source import absolute_import, is_installed
-from ell_otel.closure.spaces import Slot, Space
+from ell_otel.closure.spaces import Slot, Space, declared_global
 
 if TYPE_CHECKING:
     from ell_otel.closure.resolution import Resolution
@@ -59,7 +59,7 @@ class Effects:
         self._reach()
         if not self._reached:
             return
-        changed, through = self._open_to_change()
+        changed, through = self.open_to_change()
         names = {name for _, name in changed | through}
         for module, importing in list(self._reached.items()):
             glance = self._glance(module)
@@ -104,17 +104,24 @@ class Effects:
             self._glances[module] = _glance(module)
         return self._glances[module]
 
-    def _open_to_change(self) -> tuple[set[tuple[Space, str]], set[tuple[Space, str]]]:
+    def open_to_change(self) -> tuple[set[tuple[Space, str]], set[tuple[Space, str]]]:
         """Names of the closure whose objects other modules may change, and those through which they may do it."""
         changed: set[tuple[Space, str]] = set()
         through: set[tuple[Space, str]] = set()
         for space in self._resolution.order:
+            for name, slot in list(space.slots.items()):
+                if slot.kind == "defined" and slot.space is space and not space.index.binders.get(name):
+                    changed.add((space, name))  # bound by functions only
+                    through |= self._registrations.through(space, name)
             for kept in list(space.kept.values()) if space.cells is None else ():
-                if kept.statement.is_import or _is_lasting(kept.statement.node):
+                if kept.statement.is_import:
                     continue
+                lasting = _is_lasting(kept.statement.node)
                 for name in kept.statement.binds:
+                    if lasting and not declared_global(space, name):
+                        continue
                     changed.add((space, name))
-                    through |= {(space, found) for found in self._registrations.through(space, name)}
+                    through |= self._registrations.through(space, name)
         return changed, through
 
     def _positions(
@@ -137,6 +144,14 @@ class Effects:
                         yield position
             if (slot.space, slot.name) in changed:
                 yield from self._registrations.passed_on(space, name)
+
+    def spaces_with(self, word: str) -> Iterator[Space]:
+        """The modules reached so far in whose text a word stands."""
+        for module in list(self._reached):
+            glance = self._glance(module)
+            space = self._resolution.spaces.of_module(module) if glance is not None and word in glance.words else None
+            if space is not None:
+                yield space
 
     def _meant(self, space: Space, name: str, chain: tuple[str, ...] = ()) -> Slot | None:
         """What an imported name means, and an attribute of it where it is a module."""

@@ -11,7 +11,7 @@ import builtins
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ell_otel.closure.dependencies import Index, Statement
@@ -70,7 +70,9 @@ class Meanings:
             return Slot("value", name, space, pieces=self.values.express(space.docstring, f"{space.name}.{name}"))
         if name in _MODULE_NAMES or (live is MISSING and hasattr(builtins, name)):
             return self.builtin(name)
-        if live is MISSING or declared_global(space, name):
+        if declared_global(space, name):
+            return Slot("defined", name, space)  # by functions, once they are called
+        if live is MISSING:
             return Slot("unbound", name, space)
         return self.values.slot(space, name, live)
 
@@ -145,7 +147,7 @@ class Meanings:
                 return self.as_object(submodule)
             if space.live(name) is MISSING and "__getattr__" in space.index.binders:
                 module = sys.modules.get(space.name)
-                value = getattr(module, name, MISSING) if module is not None else MISSING
+                value = _lazily(module, name)
                 if value is not MISSING:
                     return self.values.slot(space, name, value)
         return self.slot(space, name)
@@ -202,6 +204,14 @@ class Meanings:
         code = unwrapped(live).__code__
         elsewhere = code.co_filename not in {unit.filename for unit in space.index.units} and not space.has_cells
         return bool(code.co_qualname != name or elsewhere)
+
+
+def _lazily(module: ModuleType | None, name: str) -> Any:
+    """What the module's own `__getattr__` gives."""
+    try:
+        return getattr(module, name, MISSING)
+    except Exception:  # the user's function may raise anything; then the name is not to be had
+        return MISSING
 
 
 def is_code(value: Any) -> bool:

@@ -34,7 +34,7 @@ class Reference:
     name: str
     node: ast.AST  # the node whose position names it; a string constant for names inside string annotations
     chain: tuple[str, ...] = ()
-    use: str = "read"  # read, write, change (of the object), declare (`global`), pass (to the function in `chain`)
+    use: str = "read"  # write, change (of the object), declare (`global`); pass to, act by the function in `chain`
     eager: bool = True
     annotation: bool = False
     doubtful: bool = False  # the name may be another one's, or need not be there
@@ -113,6 +113,14 @@ def named_attribute(node: ast.Call) -> tuple[ast.Name, tuple[str, ...]] | None:
     if isinstance(holder, ast.Name) and isinstance(name, ast.Constant) and isinstance(name.value, str):
         return holder, (*chain, name.value)
     return None
+
+
+def assigned_attributes(statement: ast.AST, name: str) -> set[str]:
+    """The attributes of a name that are assigned somewhere in a statement (`state.count = 1`)."""
+    found = (
+        node for node in ast.walk(statement) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    )
+    return {node.attr for node in found if isinstance(node.value, ast.Name) and node.value.id == name}
 
 
 def changes_its_object(method: str) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ell_otel.closure.dependencies import Statement
-from ell_otel.closure.references import CHANGING_FUNCTIONS, all_arguments, chain_of
+from ell_otel.closure.references import CHANGING_FUNCTIONS, all_arguments, chain_of, last_name
+from ell_otel.closure.scopes import analyse
 from ell_otel.closure.source import Unit
 from ell_otel.closure.spaces import MISSING, Slot, Space
 
@@ -27,6 +28,7 @@ _CHANGE = re.compile(
     r"(?<![\w.])(\w+)(?:\.\w+|\[[^\]\n]*\])*?(?:\.(?:append|extend|insert|update|setdefault|pop|remove|discard|clear"
     r"|sort|reverse|push|add\w*|set_\w*|register\w*)\s*\(|(?:\[[^\]\n]*\]|\.\w+)\s*(?:[-+*/|&^%@]|//|\*\*|<<|>>)?=(?!=))"
 )
+_PART = re.compile(r"^[ \t]+(?:for\b.*?\bin|\w+[ \t]*=)[ \t]*(?:\w+\([ \t]*)?([^\W\d]\w*)", re.MULTILINE)
 _DEFAULT = re.compile(r"\w\s*=\s*([^\W\d]\w*)\s*[,)]")
 _GLOBAL = re.compile(r"\bglobal\s+([\w ,\t]+)")
 _candidates: WeakKeyDictionary[Unit, dict[str, list[int]]] = WeakKeyDictionary()
@@ -42,12 +44,76 @@ class Registrations:
 
     def positions(self, space: Space, name: str) -> list[int]:
         """Positions of the module's own statements that put themselves, or something, into the name's object."""
-        return sorted({*self._appliers_of(space, name), *self.passed_on(space, name)})
+        acts = (position for position, path in space.index.acts.get(name, ()) if self.acts(space, path))
+        return sorted({*self._appliers_of(space, name), *self.passed_on(space, name), *acts})
 
-    def through(self, space: Space, name: str) -> set[str]:
-        """Names of the module that change the name's object when they are called, or inherited from."""
-        names = {n for position in _writers(space, name) for n in space.index.statements[position].binds}
-        return names | {name} if self._collects(space, name) else names
+    def through(self, space: Space, name: str) -> set[tuple[Space, str]]:
+        """Functions and classes that change the name's object when they are called, or inherited from."""
+        todo = [(space, n) for position in _writers(space, name) for n in space.index.statements[position].binds]
+        found = {(space, name)} if self._collects(space, name) else set()
+        while todo:
+            if (writer := todo.pop()) not in found:
+                found.add(writer)
+                todo += self._callers(*writer)
+        return found
+
+    def _callers(self, space: Space, name: str) -> Iterator[tuple[Space, str]]:
+        """Functions that call another one, as far as they stand in modules that have to do with the closure."""
+        pattern = re.compile(rf"(?<!\w){name}\s*\(")
+        for other in self._resolution.spaces_with(space, name):
+            for unit in other.index.units:
+                for match in pattern.finditer(unit.text):
+                    position = other.index.statement_at(unit.filename, unit.line_at(match.start()))
+                    statement = other.index.statements[position] if position is not None else None
+                    if statement is None or not statement.is_definition:
+                        continue
+                    paths = (path.split(".") for path in statement.analysis.called_later if path.endswith(name))
+                    meant = (self._resolution.behind(other, path) for path in paths)
+                    if any((slot.space, slot.name, rest) == (space, name, ()) for slot, rest in meant):
+                        yield from ((other, n) for n in statement.binds)
+
+    def acts(self, space: Space, path: Sequence[str]) -> bool:
+        """Whether a method of the user's, called for no value, changes the object it is called on."""
+        slot, rest = self._resolution.behind(space, path)
+        if len(rest) != 1 or slot.kind != "defined":
+            return False
+        done, todo = set(), [rest[0]]
+        while todo:
+            name = todo.pop()
+            method = self._method(slot, name) if name not in done else None
+            done.add(name)
+            if method is not None and (receiver := _receiver(method)):
+                inside = analyse(method)
+                if receiver in inside.changed_locals:
+                    return True
+                paths = (called.split(".") for called in inside.called_later)
+                todo += [parts[1] for parts in paths if parts[0] == receiver and len(parts) == 2]
+        return False
+
+    def _method(self, slot: Slot, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+        """The method of an object or class by its name, its base classes looked through."""
+        todo, seen = [slot], set()
+        while todo:
+            current = todo.pop(0)
+            if current in seen or current.kind != "defined":
+                continue
+            seen.add(current)
+            index = current.space.index
+            for node in (index.statements[position].node for position in reversed(index.bindings(current.name))):
+                if isinstance(node, ast.ClassDef):
+                    for member in node.body:
+                        if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)) and member.name == name:
+                            return member
+                    todo += self._meant(current.space, node.bases)
+                elif isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Call):
+                    todo += self._meant(current.space, [node.value.func])
+        return None
+
+    def _meant(self, space: Space, expressions: list[ast.expr]) -> list[Slot]:
+        """What dotted names mean."""
+        places = (chain_of(expression) for expression in expressions)
+        paths = [(root.id, *chain) for root, chain in places if isinstance(root, ast.Name)]
+        return [slot for slot, rest in (self._resolution.behind(space, path) for path in paths) if not rest]
 
     def ask_for_subclasses(self, slot: Slot) -> None:
         """Note that somebody reads `slot.__subclasses__()`: then every subclass counts."""
@@ -58,15 +124,26 @@ class Registrations:
 
     def _appliers_of(self, space: Space, name: str) -> Iterator[int]:
         """Statements that, while executing, hand themselves to something that changes the name's object."""
-        index, through = space.index, self.through(space, name)
+        index, through = space.index, {n for s, n in self.through(space, name) if s is space}
+        roots = self._resolution.roots[:1]  # the target
         found: set[int] = set()
+        seen: set[int] = set()
         while through:
-            for position in index.appliers.get(through.pop(), ()):
-                if position not in found and not runs_programs(space, index.statements[position]):
+            applied = through.pop()
+            for position in index.appliers.get(applied, ()):
+                statement = index.statements[position]
+                if position in seen or runs_programs(space, statement, roots):
+                    continue
+                seen.add(position)
+                if isinstance(statement.node, ast.ClassDef):  # its subclasses are made alike
+                    through |= statement.binds
+                if not _only_inherits(statement, applied) or self._collects_subclasses(space, applied):
                     found.add(position)
-                    if isinstance(index.statements[position].node, ast.ClassDef):  # its subclasses are made alike
-                        through |= index.statements[position].binds
         return iter(found)
+
+    def _collects_subclasses(self, space: Space, name: str) -> bool:
+        self._resolution.slot(space, name)
+        return self._collects(space, name)
 
     def passed_on(self, space: Space, name: str) -> Iterator[int]:
         """Positions of `function(name)` statements whose function changes what it is given."""
@@ -94,7 +171,7 @@ class Registrations:
 
     def _is_collecting(self, space: Space, node: ast.ClassDef) -> bool:
         hooks = {"__init_subclass__"}
-        if any(_last_part(base) == "type" or _last_part(base).endswith("Meta") for base in node.bases):
+        if any(last_name(base) == "type" or last_name(base).endswith("Meta") for base in node.bases):
             hooks |= {"__new__", "__init__"}
         for member in node.body:
             if isinstance(member, ast.FunctionDef) and member.name in hooks and _stores(member):
@@ -137,7 +214,29 @@ def _writers(space: Space, name: str) -> list[int]:
             statement = space.index.statements[position]
             if name in statement.later_writes or _changes_by_default(statement, name):
                 found.add(position)
+    found.update(
+        position for position in space.index.bindings(name) if _keeps_instances(space.index.statements[position])
+    )
     return sorted(found)
+
+
+def _keeps_instances(statement: Statement) -> bool:
+    """Whether it is a class that something is put into when its instances are made (`type(self).all.append(self)`)."""
+    node = statement.node
+    for member in node.body if isinstance(node, ast.ClassDef) else ():
+        if isinstance(member, ast.FunctionDef) and member.name in ("__new__", "__init__", "__post_init__"):
+            receiver = _receiver(member)
+            ways = {f"type({receiver})", f"{receiver}.__class__"} | ({receiver} if member.name == "__new__" else set())
+            if any(ast.unparse(part).startswith(tuple(f"{way}." for way in ways)) for part in _stored_in(member)):
+                return True
+    return False
+
+
+def _only_inherits(statement: Statement, name: str) -> bool:
+    """Whether it is a class that names another one as its base, and does not call it."""
+    bases = statement.node.bases if isinstance(statement.node, ast.ClassDef) else []
+    roots = (chain_of(base)[0] for base in bases)
+    return any(isinstance(root, ast.Name) and root.id == name for root in roots)
 
 
 def _lines_changing(unit: Unit, name: str) -> list[int]:
@@ -145,7 +244,7 @@ def _lines_changing(unit: Unit, name: str) -> list[int]:
     known = _candidates.get(unit)
     if known is None:
         known = {}
-        for pattern in (_CHANGE, _DEFAULT):
+        for pattern in (_CHANGE, _DEFAULT, _PART):
             for match in pattern.finditer(unit.text):
                 known.setdefault(match[1], []).append(unit.line_at(match.start(1)))
         for match in _GLOBAL.finditer(unit.text):
@@ -170,29 +269,44 @@ def _changes_by_default(statement: Statement, name: str) -> bool:
 def _stores(function: ast.FunctionDef) -> bool:
     """Whether a hook puts something into a container that outlives the call: not into a parameter beyond the class."""
     passing = {argument.arg for argument in all_arguments(function.args)[1:]}
+    roots = (chain_of(container)[0] for container in _stored_in(function))
+    return any(not (isinstance(root, ast.Name) and root.id in passing) for root in roots)
+
+
+def _stored_in(function: ast.FunctionDef) -> Iterator[ast.expr]:
+    """The containers a function puts something into."""
     for node in ast.walk(function):
-        container: ast.AST | None = None
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-            container = node.value
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            container = node.func.value if node.func.attr in _COLLECTING_METHODS else None
-        root = chain_of(container)[0] if container is not None else None
-        if container is not None and not (isinstance(root, ast.Name) and root.id in passing):
-            return True
-    return False
+            yield node.value
+        elif isinstance(node, ast.Call) and last_name(node.func) in _COLLECTING_METHODS:
+            yield from (node.func.value,) if isinstance(node.func, ast.Attribute) else ()
 
 
-def _last_part(node: ast.AST) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+def _receiver(method: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """The name a method gives what it is called on."""
+    names = [argument.arg for argument in (*method.args.posonlyargs, *method.args.args)]
+    return names[0] if names and "staticmethod" not in map(last_name, method.decorator_list) else ""
 
 
-def runs_programs(space: Space, statement: Statement) -> bool:
-    """Whether a bare call (`main()`) would run programs: it drives them, they do not rest on it."""
-    if not isinstance(statement.node, ast.Expr):
+def runs_programs(space: Space, statement: Statement, roots: list[Slot]) -> bool:
+    """Whether calls in a statement (`main()`, `print(ask())`) run programs, or the function that is captured.
+
+    Such a statement drives them; they do not rest on it.
+    """
+    if statement.is_definition:
         return False
     for name in statement.applies:
+        if _is_driven(space, name, roots):
+            return True
         for position in space.index.bindings(name):
             called = space.index.statements[position].analysis.called_later
-            if any(getattr(space.live(n), "__ell_program__", None) for n in called):
+            if any(_is_driven(space, n, roots) for n in called):
                 return True
     return False
+
+
+def _is_driven(space: Space, name: str, roots: list[Slot]) -> bool:
+    live = space.live(name)
+    if isinstance(live, types.FunctionType) and any(slot.space is space and slot.name == name for slot in roots):
+        return True
+    return live is not MISSING and bool(getattr(live, "__ell_program__", None))

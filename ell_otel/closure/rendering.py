@@ -171,7 +171,7 @@ def _renames(kept: Kept) -> list[tuple[Reference, Edit | None]]:
     found: list[tuple[Reference, Edit | None]] = []
     local_imports = {id(found_import.alias) for found_import, _ in kept.imports}
     for reference in kept.statement.analysis.references:
-        if reference.use in ("change", "pass"):
+        if reference.use in ("change", "pass", "act"):
             continue
         slot = kept.space.slots.get(reference.name)
         text_name = slot.named().text_name if slot is not None else ""

@@ -15,9 +15,10 @@ from ell_otel.closure.dependencies import Statement, reads_of
 from ell_otel.closure.effects import Effects
 from ell_otel.closure.meanings import Meanings, is_code
 from ell_otel.closure.nested import NestedFunctions
-from ell_otel.closure.references import ImportCall, LocalImport, Reference
+from ell_otel.closure.rebinding import keep_earlier_bindings
+from ell_otel.closure.references import ImportCall, LocalImport, Reference, assigned_attributes
 from ell_otel.closure.registration import Registrations, runs_programs
-from ell_otel.closure.spaces import MISSING, Kept, Slot, Space, declared_global
+from ell_otel.closure.spaces import MISSING, Kept, Slot, Space
 from ell_otel.closure.values import Values, is_plain, literal, without_secrets
 
 
@@ -84,19 +85,27 @@ class Resolution(Meanings):
                 self._follow(self._todo.pop())
             if not self._todo and not self._pending:
                 self._effects.follow()
+                keep_earlier_bindings(self)
 
     def _keep_changes_from_outside(self) -> bool:
         """Keep the statements by which the closure's modules change what another of them binds; whether any was new."""
         found = False
+        through: set[tuple[Space, str]] | None = None
         for space in list(self.order):
             for position in () if space.cells is not None else space.index.reaching_out:
                 kept = space.kept.get(position)
-                if (kept is None or not kept.followed) and self._changes_another(space, position):
-                    self.keep_whole(space, position)
-                    found = True
+                if kept is None or not kept.followed:
+                    through = self._effects.open_to_change()[1] if through is None else through
+                    if self._changes_another(space, position, through):
+                        self.keep_whole(space, position)
+                        found = True
         return found
 
-    def _changes_another(self, space: Space, position: int) -> bool:
+    def spaces_with(self, space: Space, word: str) -> list[Space]:
+        """The modules that may speak of a name of one of them: itself, the closure's, those imported for effects."""
+        return list(dict.fromkeys([space, *self.order, *self._effects.spaces_with(word)]))
+
+    def _changes_another(self, space: Space, position: int, through: set[tuple[Space, str]]) -> bool:
         """Whether a statement changes something kept of another module, or calls a function of it that does."""
         statement = space.index.statements[position]
         for reference in statement.analysis.references:
@@ -104,17 +113,17 @@ class Resolution(Meanings):
                 changed, _ = self.behind(space, (reference.name, *reference.chain))
                 if changed.space is not space and self._is_kept(changed.space, changed.name):
                     return True
-        for path in () if runs_programs(space, statement) else statement.calls:
+        for path in () if runs_programs(space, statement, self.roots[:1]) else statement.calls:
             called, rest = self.behind(space, path)
-            if called.kind == "defined" and called.space is not space and not rest:
-                for binder in called.space.index.bindings(called.name):
-                    definition = called.space.index.statements[binder]
-                    if definition.is_definition and not runs_programs(called.space, definition):
-                        return any(self._is_kept(called.space, name) for name in definition.later_writes)
+            if called.space is space or called.kind != "defined":
+                continue
+            if self._registrations.acts(space, path) if rest else (called.space, called.name) in through:
+                return True
         return False
 
     def _is_kept(self, space: Space, name: str) -> bool:
-        return any(position in space.kept for position in space.index.bindings(name))
+        positions = space.index.bindings(name)
+        return any(position in space.kept for position in positions) or (not positions and name in space.slots)
 
     def _follow(self, kept: Kept) -> None:
         space, statement = kept.space, kept.statement
@@ -136,6 +145,8 @@ class Resolution(Meanings):
             if "__subclasses__" in reference.chain:
                 self._registrations.ask_for_subclasses(slot.final())
             self.observe(space, reference.name)
+            if reference.use == "change" and not reference.eager and (module := slot.final().of) is not None:
+                module.assigned |= assigned_attributes(statement.node, reference.name)
         for name in statement.binds:
             self.slot(space, name)
             self._follow_registrations(space, name)
@@ -188,7 +199,11 @@ class Resolution(Meanings):
 
     def _satisfy(self, slot: Slot, chain: tuple[str, ...], before: int | None, dispensable: bool) -> None:
         if slot.kind == "defined":
-            for position in slot.space.index.bindings(slot.name, before):
+            positions = slot.space.index.bindings(slot.name, before)
+            if not positions:  # bound by functions that declare it `global`
+                self.order += [slot.space] if slot.space not in self.order else []
+                self._follow_registrations(slot.space, slot.name)
+            for position in positions:
                 self._keep_binding(slot, position)
                 self._require_imported(slot, position, chain)
                 self._require_aliased(slot, position, chain)
@@ -201,7 +216,7 @@ class Resolution(Meanings):
             for piece in slot.pieces:
                 if isinstance(piece, Slot):
                     self.require(piece, (), None, False)
-        elif slot.kind == "unbound" and not dispensable and not declared_global(slot.space, slot.name):
+        elif slot.kind == "unbound" and not dispensable:
             self.incomplete(f"name {slot.name!r}, used in {slot.space.name}, is not defined anywhere it was looked for")
 
     def _require_imported(self, slot: Slot, position: int, chain: tuple[str, ...]) -> None:

@@ -88,14 +88,16 @@ class _Walk(Scopes):
             self.refer(scope, node.id, node, "write")
 
     def attribute(self, node: ast.Attribute, scope: Scope) -> None:
-        root, chain = chain_of(node)
+        if not isinstance(node.ctx, ast.Load):
+            self._change(node, scope)
+        chain: tuple[str, ...] = (node.attr,)
+        root = node.value
+        while isinstance(root, ast.Attribute):
+            chain, root = (root.attr, *chain), root.value
         if isinstance(root, ast.Name):
             self.refer(scope, root.id, root, "read", chain)
-            if not isinstance(node.ctx, ast.Load):
-                self.refer(scope, root.id, root, "change", chain)
         else:
-            if isinstance(root, ast.Call):
-                self.called_chains[id(root)] = chain
+            self.called_chains[id(root)] = chain
             self.later([root], scope)
 
     def subscript(self, node: ast.Subscript, scope: Scope) -> None:
@@ -145,7 +147,10 @@ class _Walk(Scopes):
             self.below(node, scope)
 
     def statement_expression(self, node: ast.Expr, scope: Scope) -> None:
-        """A function called for no value may be there for what it does to its arguments (`fill(PROMPTS)`)."""
+        """A function called for no value may be there for what it does to its arguments (`fill(PROMPTS)`).
+
+        And a method for what it does to its object.
+        """
         call = node.value
         root, chain = chain_of(call.func) if isinstance(call, ast.Call) else (node, ())
         if isinstance(call, ast.Call) and isinstance(root, ast.Name) and scope.kind == "module":
@@ -153,12 +158,27 @@ class _Walk(Scopes):
             for argument in given[:1] if last_name(call.func) in CHANGING_FUNCTIONS else given:
                 if isinstance(argument, ast.Name):
                     self.refer(scope, argument.id, argument, "pass", (root.id, *chain))
+            if chain:
+                self.refer(scope, root.id, root, "act", chain)
         self.later([node.value], scope)
 
     def _change(self, expression: ast.AST, scope: Scope) -> None:
         root, chain = chain_of(expression)
         if isinstance(root, ast.Name):
             self.refer(scope, root.id, root, "change", chain)
+            for whole, path in scope.parts.get(root.id, ()):
+                self.refer(scope, whole.id, whole, "change", path)
+
+    def assignment(self, node: ast.Assign, scope: Scope) -> None:
+        """In a function, what is changed through `part = TABLE["a"]` is changed of the table."""
+        if scope.kind != "module":
+            scope.gives(node.value, *node.targets)
+        self.later([*node.targets, node.value], scope)
+
+    def loop(self, node: ast.For | ast.AsyncFor, scope: Scope) -> None:
+        """What is changed through a loop's variable is changed of what the loop goes through."""
+        scope.gives(node.iter, node.target)
+        self.later([node.target, node.iter, *node.body, *node.orelse], scope)
 
     def augmented(self, node: ast.AugAssign, scope: Scope) -> None:
         if isinstance(node.target, ast.Name):
@@ -297,6 +317,9 @@ _HANDLERS: dict[type[ast.AST], Callable[..., None]] = {
     ast.Subscript: _Walk.subscript,
     ast.Call: _Walk.call,
     ast.Expr: _Walk.statement_expression,
+    ast.Assign: _Walk.assignment,
+    ast.For: _Walk.loop,
+    ast.AsyncFor: _Walk.loop,
     ast.AugAssign: _Walk.augmented,
     ast.Global: _Walk.declaration,
     ast.Nonlocal: _Walk.declaration,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ell_otel.closure.references import Analysis, LocalImport, Reference, private, reads_around
+from ell_otel.closure.references import Analysis, LocalImport, Reference, chain_of, last_name, private, reads_around
 
 
 @dataclass(slots=True, eq=False)
@@ -24,10 +24,36 @@ class Scope:
     body: list[ast.stmt] = field(default_factory=list)
     annotation: bool = False
     class_name: str = ""  # of the class around it, for names private to that
+    parts: dict[str, list[tuple[ast.Name, tuple[str, ...]]]] = field(default_factory=dict)  # of what a name is a part
 
     def binds(self, arguments: Iterable[ast.arg]) -> None:
         """Parameters are bound from the start."""
         self.bound.update(private(argument.arg, self.class_name) for argument in arguments)
+
+    def gives(self, value: ast.expr, *targets: ast.expr) -> None:
+        """Names are bound to an object that other names lead to, or to parts of it."""
+        wholes = [(root, chain) for root, chain in _wholes(value) if isinstance(root, ast.Name)]
+        wholes += [whole for root, _ in wholes for whole in self.parts.get(root.id, ())]
+        for target in targets:
+            for name in target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]:
+                if isinstance(name, ast.Name):
+                    self.parts[name.id] = wholes
+
+
+def _wholes(value: ast.expr) -> Iterator[tuple[ast.AST, tuple[str, ...]]]:
+    """The names whose objects, or parts of them, an expression hands on, each with its attributes."""
+    todo = [value]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.Tuple, ast.List)):
+            todo += node.elts
+        elif isinstance(node, ast.Call) and last_name(node.func) in _HANDING_ON:
+            todo += [node.func.value] if isinstance(node.func, ast.Attribute) else node.args
+        else:
+            yield chain_of(node)
+
+
+_HANDING_ON = frozenset({"items", "values", "get", "enumerate", "zip", "reversed", "sorted", "list", "tuple", "iter"})
 
 
 class Scopes:

@@ -117,6 +117,7 @@ class Space:
     slots: dict[str, Slot] = field(default_factory=dict)
     members: dict[str, Slot] = field(default_factory=dict)
     as_object: Slot | None = None
+    assigned: set[str] = field(default_factory=set)  # attributes of the module that functions of others assign
 
     @property
     def label(self) -> str:

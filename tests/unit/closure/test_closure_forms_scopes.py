@@ -445,6 +445,37 @@ def ask(): return globals()["A"], globals().get("B"), globals().get("E", 0), get
 globals()["MADE"] = 3
 OTHER = 1  # unused
 def ask(): return MADE
+# form: a subscript's key below an attribute
+TABLE = {"a": "x {0}"}
+KEY = "a"
+def ask(): return TABLE[KEY].format(1)
+# form: a key computed below attributes and calls
+TABLE = {"a": [1, 2]}
+KEYS = ["a"]
+I = 0
+def ask(): return TABLE[KEYS[I]].__len__() + TABLE[KEYS[I]][N].real
+N = 1
+# form: a slice with names
+DATA = "abcdef"
+LO, HI = 1, 3
+def ask(): return DATA[LO:HI].upper()
+# form: a store below a key
+TABLE = {"a": {}}
+KEY = "a"
+TABLE[KEY]["b"] = 3
+def ask(): return TABLE
+# form: a store of an attribute below a key
+class T: pass
+TABLE = {"a": T()}
+KEY = "a"
+TABLE[KEY].n = 3
+def ask(): return TABLE["a"].n
+# form: a method that changes below a key
+TABLE = {"a": []}
+KEY = "a"
+VALUE = 4
+TABLE[KEY].append(VALUE)
+def ask(): return TABLE
 '''
 )
 
