@@ -7,6 +7,11 @@ BIN    := $(VENV)/bin
 # The generator that fits the oldest protobuf runtime we support; by itself, for it would drag the runtime down.
 PROTOC_TOOLS := grpcio-tools==1.74.0
 
+# Some faults take a tool of the system. Without it their tests are skipped, which CI takes for a failure.
+TOOLS := for tool in strace:strace ip:iproute2 mkfs.ext4:e2fsprogs prlimit:util-linux faketime:faketime; do \
+  command -v $${tool%%:*} >/dev/null || apt-get install -y -qq $${tool\#\#*:} || echo "$${tool%%:*} is missing: its tests are skipped"; \
+done
+
 .PHONY: demo test faults check lint types generated generate format clean help
 
 help:
@@ -20,14 +25,14 @@ demo: $(VENV)/.demo
 	$(BIN)/ell-otel demo
 
 test: $(VENV)/.dev
-	@command -v strace >/dev/null || apt-get install -y -qq strace || echo "strace is missing: its tests are skipped"
+	@$(TOOLS)
 	$(BIN)/python -m pytest -m "not tables" --cov --cov-report=term
 	$(BIN)/python -m pytest -m tables
 
-# Some faults are injected by strace: without it those tests are skipped, which CI takes for a failure.
 faults: $(VENV)/.dev
-	@command -v strace >/dev/null || apt-get install -y -qq strace || echo "strace is missing: its tests are skipped"
-	FAULT_KILLS=1000 FAULT_POINTS=60 $(BIN)/python -m pytest --no-cov tests/faults
+	@$(TOOLS)
+	FAULT_KILLS=1000 FAULT_POINTS=60 FAULT_OUTAGE_S=20 FAULT_CYCLES=40 FAULT_SOAK_S=180 FAULT_HOGS=4 FAULT_FUZZ_S=120 \
+	  $(BIN)/python -m pytest --no-cov tests/faults
 
 check: lint types generated
 

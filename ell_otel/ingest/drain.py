@@ -16,7 +16,7 @@ from typing import Final
 from ell_otel.errors import StoreError
 from ell_otel.ingest.repair import QUARANTINE_NAME, put_aside
 from ell_otel.ingest.sink import Sink
-from ell_otel.telemetry.segments import SPOOL_NAME, Frame, Segment, pending, taking
+from ell_otel.telemetry.segments import SPOOL_NAME, Frame, Segment, clear_away, pending, taking
 
 # A delivery costs about the same for one span as for a thousand, and every script run leaves a segment of its own; so
 # frames are gathered over segments up to these.
@@ -57,7 +57,9 @@ def drain(
     not acknowledged then stays.
     """
     work = _Work(directory, sink, progress)
-    with taking(directory / folder):
+    with taking(directory / folder) as held:
+        if held:
+            clear_away(directory / folder)
         segments = pending(directory / folder)
         work.total = sum(segment.backlog() for segment in segments)
         for segment in segments:

@@ -2,6 +2,7 @@
 
 Requests of one kind are joined by joining their bytes, for protobuf reads the sum of two messages as their union. What
 the collector refuses for good is bisected, as with the store; what is too large for it is halved.
+Requests that it did not answer in time are smaller the next time: over a slow line the same would never get through.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ell_otel.telemetry.segments import Frame, Kind
 _PATHS: Final = {Kind.TRACES: "/v1/traces", Kind.LOGS: "/v1/logs"}
 _TIMEOUT_S: Final = 30.0
 _REQUEST_BYTES: Final = 3 << 20  # gRPC servers behind it take 4 MiB
+_SMALL_BYTES: Final = 64 << 10
 _REFUSED: Final = frozenset({400, 413, 415, 422})  # for what it is; anything else may be different another time
 
 
@@ -34,11 +36,12 @@ class OtlpSink:
         self.name = f"{parts.scheme}://{parts.hostname}:{parts.port or {'http': 80, 'https': 443}[parts.scheme]}"
         self._endpoint = endpoint.rstrip("/")
         self._headers = _headers(headers)
+        self._most = _REQUEST_BYTES
 
     def put(self, frames: Sequence[Frame]) -> Taken:
         taken = Taken()
         for kind in Kind:
-            for group in _groups([frame for frame in frames if frame.kind is kind]):
+            for group in _groups([frame for frame in frames if frame.kind is kind], self._most):
                 self._put(kind, group, taken)
         return taken
 
@@ -61,20 +64,23 @@ class OtlpSink:
         request = urllib.request.Request(self._endpoint + _PATHS[kind], body, headers)  # noqa: S310 - http or https
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310
+                self._most = min(2 * self._most, _REQUEST_BYTES)
                 return True
         except urllib.error.HTTPError as error:
             if error.code in _REFUSED:
                 return False
             raise ExportError(f"{self.name} answers {error.code} {error.reason}") from error
         except OSError as error:
+            if "timed out" in str(error):
+                self._most = max(min(self._most, len(payload)) // 2, _SMALL_BYTES)
             raise ExportError(f"{self.name} cannot be reached: {error}") from error
 
 
-def _groups(frames: Sequence[Frame]) -> list[list[Frame]]:
+def _groups(frames: Sequence[Frame], most: int) -> list[list[Frame]]:
     groups: list[list[Frame]] = []
-    size = _REQUEST_BYTES
+    size = most
     for frame in frames:
-        if size + len(frame.payload) > _REQUEST_BYTES:
+        if size + len(frame.payload) > most:
             groups.append([])
             size = 0
         groups[-1].append(frame)

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
 
-from ell_otel.config import Settings, find_directory
+from ell_otel.config import Settings, find_directory, make_directory
 from ell_otel.errors import ConfigError, StoreLockedError
 from ell_otel.ingest.counters import Counters
 from ell_otel.ingest.delivery import Delivery
@@ -144,6 +144,7 @@ class Service:
     def _start_parts(self) -> None:
         settings, tls = self._settings, _tls(self._settings)
         sink, folders = self._open_sink()
+        _make(self._directory)  # where the store is elsewhere, nobody has made it yet
         delivery = self._delivery = Delivery(self._directory, folders, sink, self.counters, self._narrate)
         delivery.turn()
         self._log = Log(
@@ -204,6 +205,15 @@ def _refuse_open_door(settings: Settings) -> None:
             f"--host {settings.host} lets other machines send, so it needs a token: set ELL_OTEL_INGEST_TOKEN "
             "(senders: OTEL_EXPORTER_OTLP_HEADERS='Authorization=Bearer%20…'), or leave --host out"
         )
+
+
+def _make(directory: Path) -> None:
+    try:
+        make_directory(directory)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use {directory}: {error.strerror}. Give write permission there, or name another folder with --dir"
+        ) from error
 
 
 def _tls(settings: Settings) -> Tls | None:

@@ -1,12 +1,14 @@
 """Where frames go from a spool: one protocol, ``Sink``, and its first implementation, the store.
 
 A sink makes what it is given durable, or raises, and then the frames stay where they were. What it refuses for good is
-bisected, so that one bad row costs itself: it comes back in ``Taken.aside`` and is put in quarantine.
+bisected, so that one bad row costs itself: it comes back in ``Taken.aside`` and is put in quarantine. A store without
+room or memory is no row's fault, though it may refuse large inserts and take small ones: all of them wait.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -18,6 +20,11 @@ from ell_otel.store.writer import LOG_COLUMNS, TRACE_COLUMNS, Rows, write
 from ell_otel.telemetry.segments import Frame, Kind
 
 _DECODE: Final = {Kind.TRACES: decode.traces, Kind.LOGS: decode.logs}
+# Codes of the engine that speak of its state: files, sockets, time, memory, room, threads, too many parts, replicas.
+_UNWELL: Final = re.compile(
+    r"\bCode: (7[4-7]|88|95|96|107|159|160|173|198|20[239]|210|236|24[123]|252|285|319|394|425|439|473|499|999)\b"
+    "|No space left|Read-only file system|Permission denied|Too many open files"
+)
 _TRIES: Final = 64  # inserts of a refused batch without one that is accepted: then it is not the rows that are bad
 
 
@@ -73,7 +80,7 @@ class StoreSink:
                 accepted = True
             except StoreError as error:
                 tries += 1
-                if error.retryable or (tries > _TRIES and not accepted):
+                if _unwell(error) or (tries > _TRIES and not accepted):
                     raise
                 pending += reversed(halves) if (halves := part.halves()) else []
                 bad += [] if halves else [part]
@@ -81,6 +88,10 @@ class StoreSink:
         if not accepted:  # the neighbours fared no better: it is the store that is unwell
             raise reason
         return bad
+
+
+def _unwell(error: StoreError) -> bool:
+    return error.retryable or _UNWELL.search(str(error.__cause__ or error)) is not None
 
 
 def _as_json(row: Rows) -> bytes:

@@ -25,7 +25,7 @@ from opentelemetry import context as otel_context
 
 from ell_otel.errors import ExportError
 from ell_otel.telemetry.guard import guarded, tell
-from ell_otel.telemetry.transport import Answer, Transport, Verdict
+from ell_otel.telemetry.transport import SMALL, Answer, Transport, Verdict
 
 T = TypeVar("T")
 
@@ -100,6 +100,10 @@ class Sender(Generic[T]):
         """Send what was put so far, now. False as soon as an attempt has failed, or at the timeout."""
         if self._pending == 0:
             return True
+        with self._lock:
+            self._ensure_thread()
+            if self._thread is None:
+                return False
         done: Done = SimpleQueue()
         self._queue.put(done)
         self._wakes.put(done)
@@ -111,6 +115,8 @@ class Sender(Generic[T]):
     def close(self) -> Done | None:
         """Take no more. What is queued is still sent, until the exit deadline; pass what this returns to ``join``."""
         with self._lock:
+            if self._pending:
+                self._ensure_thread()
             closed, self._deadline = self._deadline, time.monotonic() + self._exit_s
             if closed is not None or self._thread is None:
                 return None
@@ -134,7 +140,10 @@ class Sender(Generic[T]):
             self._thread = threading.Thread(target=self._run, name=f"ell-otel-{self._signal.name}", daemon=True)
             try:
                 self._thread.start()
-            except RuntimeError:  # the interpreter is ending and starts no more threads
+            except RuntimeError as error:
+                if "shutdown" not in str(error):  # a limit on threads: what is queued waits for the next record
+                    self._thread = None
+                    return
                 self._deadline = time.monotonic() + self._exit_s
                 self._queue.put(SimpleQueue())
                 self._run()
@@ -244,6 +253,9 @@ class Sender(Generic[T]):
             if self._asking is not None:
                 self._asking.put(False)
                 self._asking = None
+            if answer.late and len(part) > 1 and len(payload) > SMALL:  # for a slow line it is too much at once
+                answer = Answer(Verdict.TOO_LARGE, answer.reason)
+                break
             pause = min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311
             attempt = min(attempt + 1, 10)
             if not self._pause(pause if answer.wait_s is None else answer.wait_s, demanded=answer.wait_s is not None):

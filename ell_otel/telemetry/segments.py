@@ -25,6 +25,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,10 @@ SPOOL_NAME: Final = "spool"
 """The folder of segments inside the ``.ell`` folder."""
 SUFFIX: Final = ".seg"
 READ_BYTES: Final = 4 << 20
+_NEW: Final = ".new"  # a file that is not yet a segment
+_MARK: Final = ".ack"
+_NEW_MARK: Final = ".ack-new"
+_ABANDONED_S: Final = 60.0
 
 _HEADER: Final = struct.Struct("<4sIB7s16sI")
 _RESERVED: Final = bytes(7)
@@ -115,12 +120,27 @@ def taking(spool: Path, *, wait: bool = True) -> Iterator[bool]:
         os.close(fd)  # which gives the lock back
 
 
+def clear_away(spool: Path) -> None:
+    """Remove what a kill leaves beside the segments: files that became none, marks without one. For whoever takes."""
+    for path in spool.iterdir():
+        orphan = path.suffix == _MARK and not path.with_suffix(SUFFIX).exists()
+        if orphan or path.suffix == _NEW_MARK or (path.suffix == _NEW and _abandoned(path)):
+            path.unlink(missing_ok=True)
+
+
+def _abandoned(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _ABANDONED_S and Segment(path).sealed()
+    except FileNotFoundError:  # it has become a segment
+        return False
+
+
 class Segment:
     """One segment. ``acknowledge`` and ``remove`` are for whoever holds ``taking`` of its folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._mark = path.with_suffix(".ack")
+        self._mark = path.with_suffix(_MARK)
 
     @property
     def acknowledged(self) -> int:
@@ -165,7 +185,7 @@ class Segment:
         if self.sealed() and end >= self.path.stat().st_size:
             self.remove()
         elif end > self.acknowledged:
-            fresh = self._mark.with_suffix(".ack-new")
+            fresh = self._mark.with_suffix(_NEW_MARK)
             fresh.write_text(str(end), encoding="ascii")
             os.replace(fresh, self._mark)
 

@@ -141,6 +141,8 @@ class SegmentWriter:
             os.rename(hidden, self.spool / f"{name}{SUFFIX}")
         except OSError as error:
             os.close(fd)
+            with suppress(OSError):
+                os.unlink(hidden)
             raise ExportError(_explain(self.spool, error)) from error
         status = os.fstat(fd)
         self._fd, self._inode, self._size = fd, (status.st_dev, status.st_ino), 0

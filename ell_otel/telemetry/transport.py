@@ -57,12 +57,14 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to a request. ``rejected`` records of a taken one were not; ``wait_s`` is what the server asked for."""
+    """An answer to a request. ``rejected`` records of a taken one were not; ``wait_s`` is what the server asked for.
+    ``late`` is one that did not come in time."""
 
     verdict: Verdict
     reason: str = ""
     rejected: int = 0
     wait_s: float | None = None
+    late: bool = False
 
 
 class Transport(Protocol):
@@ -120,14 +122,15 @@ class Http:
 
     def send(self, payload: bytes, timeout_s: float) -> Answer:
         session = self._connected()
-        from requests import RequestException
+        from requests import ConnectTimeout, RequestException
 
         body = gzip.compress(payload, 6) if self._gzip else payload
         try:
             with session.post(self.to, body, timeout=timeout_s, **self._always) as response:
                 return self._read(response)
         except (RequestException, OSError) as error:
-            return Answer(Verdict.LATER, _cut(error))
+            late = "timed out" in str(error) and not isinstance(error, ConnectTimeout)
+            return Answer(Verdict.LATER, _cut(error), late=late)
 
     def _read(self, response: requests.Response) -> Answer:
         body: bytes = response.raw.read(MAX_ANSWER, decode_content=True)
@@ -199,7 +202,7 @@ def _refused(error: Any, size: int) -> Answer:
     if code is StatusCode.RESOURCE_EXHAUSTED and wait_s is None and size > SMALL:
         return Answer(Verdict.TOO_LARGE, reason)
     if code.name in _LATER:
-        return Answer(Verdict.LATER, reason, wait_s=wait_s)
+        return Answer(Verdict.LATER, reason, wait_s=wait_s, late=code is StatusCode.DEADLINE_EXCEEDED)
     return Answer(Verdict.INVALID if code.name in _INVALID else Verdict.REFUSED, reason)
 
 

@@ -23,6 +23,7 @@ from ell_otel.ingest.drain import drain
 from ell_otel.ingest.sink import StoreSink
 from ell_otel.store.client import open_store
 from ell_otel.store.migrate import migrate
+from ell_otel.telemetry.segments import SPOOL_NAME
 
 T0 = 1_760_000_000_000_000_000
 
@@ -78,13 +79,20 @@ class Verdict:
     duplicates: int
 
 
-def audit(directory: Path, ledger: Ledger, promise: str = "acked") -> Verdict:
-    """Compare the store, with all that waits for it, to the ledger. ``promise`` is what must not be lost."""
-    with open_store(resolve({}, dir=str(directory)), purpose="audit") as store:
-        migrate(store)
-        drain(directory, StoreSink(store))
+def audit(
+    directory: Path, ledger: Ledger, promise: str = "acked", *, waiting: Path | None = None, store: Path | None = None
+) -> Verdict:
+    """Compare the store, with all that waits for it, to the ledger. ``promise`` is what must not be lost.
+
+    ``waiting`` is where frames wait, when it is not the spool of ``directory``; ``store`` is a folder for a store of
+    the audit's own, when there is none in ``directory``.
+    """
+    waiting = waiting or directory / SPOOL_NAME
+    with open_store(resolve({}, dir=str(store or directory)), purpose="audit") as opened:
+        migrate(opened)
+        drain(waiting.parent, StoreSink(opened), folder=waiting.name)
         sql = "SELECT SpanId AS id, SpanAttributes['text'] AS text FROM otel_traces WHERE SpanName = 'ledger'"
-        rows = [(int(str(row["id"]), 16) - 1, str(row["text"])) for row in store.query(sql)]
+        rows = [(int(str(row["id"]), 16) - 1, str(row["text"])) for row in opened.query(sql)]
     seen = Counter(number for number, _ in rows)
     promised, meant = ledger.numbers(promise), ledger.numbers("intent")
     return Verdict(

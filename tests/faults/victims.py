@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,11 @@ def write(directory: Path, ledger: Ledger, first: int, count: int, durability: s
 class Server:
     """``ell-otel serve`` in a process of its own, perhaps under strace. ``started`` is False when it died before."""
 
-    def __init__(self, directory: Path, *head: str, store: str = "") -> None:
+    def __init__(self, directory: Path, *head: str, store: str = "", more: Sequence[str] = ()) -> None:
         free = ["--http-port", "0", "--grpc-port", "0", "--clickhouse-port", "0", "-p", "0", "--json"]
         command = [*head, sys.executable, "-m", "ell_otel", "serve", "--dir", str(directory), *free]
         self.process = subprocess.Popen(
-            command + (["--store", store] if store else []),
+            [*command, *(["--store", store] if store else []), *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -76,6 +77,14 @@ class Server:
             return False
         finally:
             connection.close()
+
+    def end(self, seconds: float = 30) -> int:
+        """Ask it to end; its exit code."""
+        self.process.terminate()
+        code = self.process.wait(seconds)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
 
     def kill(self) -> None:
         """Kill it, and what it runs under."""
@@ -97,8 +106,11 @@ def _children(pid: int) -> list[int]:
 class Senders:
     """Threads that send records one by one, each noted in the ledger, until told to end."""
 
-    def __init__(self, server: Server, ledger: Ledger, first: int, threads: int = 4, most: int = 10_000) -> None:
+    def __init__(
+        self, server: Server, ledger: Ledger, first: int, threads: int = 4, most: int = 10_000, pause_s: float = 0
+    ) -> None:
         self._ending = threading.Event()
+        self._pause_s = pause_s
         self._most = most
         self._threads = [
             threading.Thread(target=self._send, args=(server, ledger, first + who * most)) for who in range(threads)
@@ -108,7 +120,7 @@ class Senders:
 
     def _send(self, server: Server, ledger: Ledger, first: int) -> None:
         for number in range(first, first + self._most):
-            if self._ending.is_set():
+            if self._ending.wait(self._pause_s):
                 return
             ledger.write("intent", number)
             if server.post(span_of(number)):

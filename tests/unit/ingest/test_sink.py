@@ -80,6 +80,16 @@ def test_a_store_that_refuses_everything_is_not_taken_for_bad_rows(rows: int) ->
     assert table.attempts < 70
 
 
+@pytest.mark.parametrize(
+    "said", ["Code: 243. Cannot reserve", "Code: 241. Memory limit", "write: No space left on device"]
+)
+def test_a_store_without_room_for_large_inserts_puts_no_row_aside(said: str) -> None:
+    table = Table("17", error=StoreError(said))  # and takes those without this one
+    with pytest.raises(StoreError, match="Code|No space"):
+        sink(table).put([frame(*map(str, range(20)))])
+    assert table.attempts == 1
+
+
 def test_a_store_that_is_away_is_asked_once() -> None:
     table = Table("0", error=StoreLockedError("held"))
     with pytest.raises(StoreLockedError):

@@ -1,0 +1,108 @@
+"""Everything killed at once, again and again; and for long: nothing is lost, and nothing is left lying about.
+
+``FAULT_CYCLES`` is how often, ``FAULT_SOAK_S`` how long; ``make faults`` raises both.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from oracle import Ledger, audit, clean
+from victims import HERE, WRITER, Senders, Server
+
+from ell_otel.ingest.drain import drain
+from ell_otel.ingest.sink import Taken
+from ell_otel.telemetry.segments import Frame, Kind, pending
+from ell_otel.telemetry.spool import SegmentWriter
+
+CYCLES = int(os.environ.get("FAULT_CYCLES", "4"))
+SOAK_S = float(os.environ.get("FAULT_SOAK_S", "6"))
+STEP = 1_000_000
+
+
+def application(directory: Path, ledger: Ledger, first: int) -> subprocess.Popen[bytes]:
+    """An application in a process of its own, which appends to the spool as fast as it can."""
+    arguments = [str(HERE), str(directory), str(ledger.path), str(first), str(STEP // 8), "group"]
+    return subprocess.Popen([sys.executable, "-c", WRITER, *arguments])
+
+
+def test_applications_and_server_killed_together_lose_nothing_and_leave_no_litter(tmp_path: Path) -> None:
+    directory, ledger = tmp_path / ".ell", Ledger()
+    for cycle in range(CYCLES):
+        server = Server(directory)
+        assert server.started
+        applications = [application(directory, ledger, cycle * STEP + half * (STEP // 2)) for half in (0, 1)]
+        senders = Senders(server, ledger, cycle * STEP + STEP // 4, threads=2, most=STEP // 8)
+        time.sleep(random.uniform(0.5, 1.0))
+        for each in applications:
+            each.kill()
+        server.kill()
+        senders.end()
+        for each in applications:
+            each.wait(20)
+    server = Server(directory)
+    until = time.monotonic() + 30
+    while pending(directory / "spool") and time.monotonic() < until:
+        time.sleep(0.1)
+    assert server.end() == 0
+    verdict = audit(directory, ledger)
+    assert verdict.acked > 10 * CYCLES
+    assert clean(verdict), verdict
+    assert [path.name for path in (directory / "spool").iterdir()] == []
+
+
+class Nowhere:
+    name = "nowhere"
+
+    def put(self, frames: Sequence[Frame]) -> Taken:
+        return Taken()
+
+
+@pytest.mark.parametrize("left", [".new", ".ack", ".ack-new"])
+def test_what_a_kill_leaves_beside_the_segments_is_cleared_away_by_the_next_drain(tmp_path: Path, left: str) -> None:
+    spool = tmp_path / "spool"
+    writer = SegmentWriter(spool, segment_bytes=1 << 20)
+    writer.append(Kind.TRACES, b"kept")
+    (alive,) = pending(spool)
+    alive.acknowledge(1)  # its mark is no litter
+    old = spool / f"00000000000000000001-1-abcdef{left}"
+    old.touch()
+    os.utime(old, (1, 1))
+    drain(tmp_path, Nowhere())
+    assert sorted(path.suffix for path in spool.iterdir()) == [".ack", ".seg"]
+    writer.close()
+
+
+def resident_kb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def test_a_server_under_steady_load_keeps_its_memory_and_everything_it_acknowledged(tmp_path: Path) -> None:
+    """About a hundred requests a second, a restart in the middle; memory after a fifth of the time and at the end."""
+    directory, ledger = tmp_path / ".ell", Ledger()
+    grown: list[float] = []
+    for half in (0, 1):
+        server = Server(directory)
+        assert server.started
+        senders = Senders(server, ledger, half * STEP, threads=2, most=STEP // 2, pause_s=0.02)
+        time.sleep(SOAK_S / 10)
+        early = resident_kb(server.process.pid)
+        time.sleep(SOAK_S * 4 / 10)
+        grown.append(resident_kb(server.process.pid) / early)
+        server.process.send_signal(signal.SIGTERM)
+        senders.end()
+        server.process.wait(30)
+        server.kill()
+    verdict = audit(directory, ledger)
+    assert verdict.acked > 20 * SOAK_S
+    assert clean(verdict), verdict
+    assert max(grown) < 2, grown
