@@ -21,7 +21,9 @@ _CONTENT_SWITCHES: Final = {
     CONTENT_SWITCH: ("SPAN_ONLY", "NO_CONTENT"),
     "ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE": ("content", "metadata_only"),
 }
-_ENTRIES: Final = frozenset({".gitignore", "blobs", "log", "quarantine", "spool", "store", "store.lock", "token"})
+_ENTRIES: Final = frozenset(
+    {".gitignore", "blobs", "ingest-token", "log", "quarantine", "spool", "store", "store.lock", "token"}
+)
 _SET_BY_US: Final = "ELL_OTEL_SET_BY_US"
 _PROJECT_MARKERS: Final = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
@@ -161,9 +163,16 @@ class Settings:
         parse=_count,
     )
     port: int = _row(5050, "Port of the REST API. 0: any free port.", "ELL_OTEL_PORT", parse=_count)
-    token: str = _row("", "Token for reading. Empty: made once into the .ell folder.", "ELL_OTEL_TOKEN")
+    token: str = _row(
+        "",
+        "Token for reading, and password of the ClickHouse user `reader`. Empty: made once into the .ell folder.",
+        "ELL_OTEL_TOKEN",
+    )
     ingest_token: str = _row(
-        "", "Token for sending OTLP. Empty: none is asked for on loopback.", "ELL_OTEL_INGEST_TOKEN"
+        "",
+        "Token for sending OTLP, and password of the ClickHouse user `ingest`. Empty: OTLP on loopback asks for none, "
+        "and that user's is made once into the .ell folder.",
+        "ELL_OTEL_INGEST_TOKEN",
     )
     forward: str = _row(
         "",

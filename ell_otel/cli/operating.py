@@ -65,15 +65,16 @@ def serve(arguments: argparse.Namespace, output: Output) -> int:
 def fronts(settings: Settings) -> Fronts:
     """What answers before the store: ClickHouse's HTTP interface, where the store is ours, and the REST API."""
     from ell_otel.server import app, clickhouse_http
-    from ell_otel.server.security import READER, Role, User, read_token
+    from ell_otel.server.security import read_token, users
 
     def listeners(store: Store, counters: Counters) -> Sequence[Component]:
-        token = read_token(settings, config.find_directory(settings))
+        directory = config.find_directory(settings)
+        token = read_token(settings, directory)
         api = app.listener(store, token, host=settings.host, port=settings.port, metrics=counters.prometheus)
         if not store.local:  # a ClickHouse elsewhere answers for itself
             return [api]
-        users = {READER: User(token, Role.READER)}
-        front = clickhouse_http.listener(store.name, users, host=settings.host, port=settings.clickhouse_port)
+        known = users(settings, directory)
+        front = clickhouse_http.listener(store.name, known, host=settings.host, port=settings.clickhouse_port)
         return [front, api]
 
     return listeners
@@ -118,6 +119,7 @@ def doctor(arguments: argparse.Namespace, output: Output) -> int:
         *_installation(),
         *_folder(settings, directory),
         *_spool(directory),
+        *_passwords(settings, directory),
         *_store(settings, directory, output),
     ]
     lines = [(each.level, each.about, each.finding) for each in findings]
@@ -173,6 +175,23 @@ def _spool(directory: Path) -> Iterator[Finding]:
         yield Finding(
             "warning", "spool", f"{len(quarantined)} frames that could not be read lie in {quarantined[0].parent}"
         )
+
+
+def _passwords(settings: Settings, directory: Path) -> Iterator[Finding]:
+    """Of the ClickHouse interface: where they are, never what, for what doctor says is shown to others."""
+    from ell_otel.server.security import INGEST, INGEST_TOKEN_NAME, READER, TOKEN_NAME
+
+    for user, given, variable, name in (
+        (READER, settings.token, "ELL_OTEL_TOKEN", TOKEN_NAME),
+        (INGEST, settings.ingest_token, "ELL_OTEL_INGEST_TOKEN", INGEST_TOKEN_NAME),
+    ):
+        kept = directory / name
+        if given:
+            yield Finding("ok", "password", f"of the ClickHouse user `{user}`: {variable}")
+        elif kept.exists():
+            yield Finding("ok", "password", f"of the ClickHouse user `{user}`: cat {kept}")
+            if kept.stat().st_mode & 0o077:
+                yield Finding("warning", "password", f"others can read {kept}: chmod 600 {kept}")
 
 
 def _store(settings: Settings, directory: Path, output: Output) -> Iterator[Finding]:

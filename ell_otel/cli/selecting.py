@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any, Final
 
 from ell_otel.errors import ConfigError, StoreError
@@ -25,17 +26,19 @@ def select(store: Store, query: str, limit: int, *, served: bool) -> tuple[list[
 
 def _in_process(store: Store, query: str, limit: int) -> tuple[list[str], list[Sequence[Any]]]:
     """chDB has no users, so a reader's rights are the engine room's: a handle of its own, judged statement, limits."""
-    from ell_otel.server.engine import Engine, EngineError, Statement
+    from ell_otel.server.engine import Engine, EngineError, Query, Told
     from ell_otel.server.security import Role
 
-    engine = Engine(store.name)
-    engine.open()
     settings = {"max_result_rows": str(limit), "result_overflow_mode": "break"}
-    try:
-        result = engine.run(Statement(query.encode(), FORMAT, settings=settings), Role.READER)
-    except EngineError as error:
-        raise StoreError(f"the query was refused: {error}") from None
-    if result.format != FORMAT:
+    with closing(Engine(store.name)) as engine:
+        engine.open()
+        asked = Query(query, engine.tokens(query), FORMAT, key="ell-otel sql", settings=settings)
+        try:
+            engine.permit(asked, Role.READER)
+            body = b"".join(engine.answer(asked, Role.READER, Told()))
+        except EngineError as error:
+            raise StoreError(f"the query was refused: {error}") from None
+    if asked.format != FORMAT:
         raise ConfigError("leave FORMAT out of the query: rows are printed as a table, or as JSON with --json")
-    answer = json.loads(result.body)
+    answer = json.loads(body)
     return [column["name"] for column in answer["meta"]], answer["data"][:limit]

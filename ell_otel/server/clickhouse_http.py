@@ -1,65 +1,52 @@
 """ClickHouse's HTTP interface in front of the chDB store, so that its clients work on a laptop as on a cluster.
 
-A request is SQL in the body, in ``query=``, or both (then the body is the data of an INSERT); parameters are
-``param_name=``; everything in the query string that this interface does not use itself is a setting. An answer is the
-result in the format asked for, and an error is ``Code: N. DB::Exception: …`` with a status that is not 200.
-Not spoken yet: ClickHouse's own block compression (``compress=1``, ``decompress=1``), sessions, multipart forms,
-results streamed while the query runs.
+Four kinds of statement, told apart by the engine's own lexer: an INSERT that carries its data is read by a grammar of
+ours and streamed into the table; SET and USE are kept in the session; the greeting of clickhouse-go is answered by
+hand; everything else is a question, permitted or not by ``statements.refusal`` and the engine's own ``readonly``.
+What a request says is read in ``asked``, and what goes back is made in ``answer``.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import re
+import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
+from anyio import from_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ell_otel.errors import DecodeError
-from ell_otel.server.engine import Engine, EngineError, Limits, Result, Statement
-from ell_otel.server.security import User, authenticate, basic
-from ell_otel.web.body import TooLargeError, read_body
+from ell_otel.server import asked as requests
+from ell_otel.server.answer import MOST_HELD_BYTES, Answer, Headers
+from ell_otel.server.asked import Asked
+from ell_otel.server.engine import Engine, EngineError, Query, Told
+from ell_otel.server.hello import greeting
+from ell_otel.server.insertion import Insertion, insertion
+from ell_otel.server.packing import packer
+from ell_otel.server.rights import CLOSED_INPUTS, CONTRACT_TABLES, Limits, may_set
+from ell_otel.server.security import Role, User, authenticate
+from ell_otel.server.sessions import Session, Sessions
+from ell_otel.server.statements import Token, set_settings, used_database
+from ell_otel.web.body import TooLargeError
 from ell_otel.web.gate import Gate
 from ell_otel.web.listener import HttpListener
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
 NAME: Final = "ClickHouse HTTP"
-_BODY_BYTES: Final = 64 << 20
 _QUERIES_AT_ONCE: Final = 8
-_GZIP_FROM: Final = 1024
-_PARAMETER: Final = "param_"
-_DEFAULT_FORMAT: Final = "TabSeparated"
-_QUERY_ID: Final = re.compile(r"[\w.:\-]{1,128}", re.ASCII)
-
-# Of the query string: used here, or of no meaning before one engine in this process. The rest are settings.
-_OURS: Final = frozenset(
-    {"query", "database", "default_format", "user", "password", "query_id", "session_id", "session_timeout"}
-    | {
-        "session_check",
-        "quota_key",
-        "role",
-        "client_protocol_version",
-        "wait_end_of_query",
-        "buffer_size",
-        "stacktrace",
-    }
-    | {"send_progress_in_http_headers", "http_headers_progress_interval_ms", "enable_http_compression", "compress"}
-    | {"decompress", "add_http_cors_header", "cancel_http_readonly_queries_on_client_close", "http_write_exception"}
-)
-
-# ClickHouse's codes -> status, where it is not 500. Never 429 or 503: clients would send the same again.
-_STATUS: Final = {516: 401, 164: 403, 497: 403, 60: 404, 81: 404, 48: 501, 307: 413} | dict.fromkeys(
-    (6, 27, 36, 42, 43, 46, 47, 53, 62, 73, 115, 158, 396, 457), 400
-)
+_INSERTS_AT_ONCE: Final = 4
+_HEADS: Final = (4 << 10, 64 << 10)  # an INSERT's statement ends within the first of these, or the second
+_SQL_BYTES: Final = 256 << 10
 
 
 def listener(
@@ -69,10 +56,12 @@ def listener(
     front = _Front(Engine(store_path, limits), users)
     routes = [
         Route("/ping", lambda _: PlainTextResponse("Ok.\n"), methods=["GET"]),
-        Route("/", front.answer, methods=["GET", "POST"]),
+        Route("/", front.respond, methods=["GET", "POST"]),
     ]
+    # An answer whose query fails midway is broken off on purpose; the server would call it our mistake.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing" not in str(record.msg))
     app = Starlette(routes=routes, middleware=[Middleware(Gate, host=host)])
-    return HttpListener(NAME, app, host=host, port=port, flag="--clickhouse-port")
+    return HttpListener(NAME, app, host=host, port=port, flag="--clickhouse-port", stopped=front.close)
 
 
 class _Front:
@@ -80,97 +69,155 @@ class _Front:
         engine.open()
         self._engine = engine
         self._users = users
-        self._limiter = anyio.CapacityLimiter(_QUERIES_AT_ONCE)
+        self._sessions = Sessions()
+        self._queries = anyio.CapacityLimiter(_QUERIES_AT_ONCE)
+        self._inserts = anyio.CapacityLimiter(_INSERTS_AT_ONCE)
 
-    async def answer(self, request: Request) -> Response:
-        query_id = request.query_params.get("query_id", "")
-        query_id = query_id if _QUERY_ID.fullmatch(query_id) else str(uuid.uuid4())
-        headers = {
-            "X-ClickHouse-Query-Id": query_id,
-            "X-ClickHouse-Timezone": self._engine.timezone,
-            "X-ClickHouse-Server-Display-Name": "ell-otel",
-        }
+    def close(self) -> None:
+        self._engine.close()
+
+    async def respond(self, request: Request) -> ASGIApp:
+        headers = Headers(requests.query_id(request), self._engine.timezone, self._engine.version)
         try:
-            user = self._authenticated(request)
-            statement = await _statement(request)
-            if not statement.text.strip():
-                return PlainTextResponse("Ok.\n", headers=headers)
-            result = await anyio.to_thread.run_sync(self._engine.run, statement, user.role, limiter=self._limiter)
+            name, role = self._authenticated(request)
+            return await self._in_session(await requests.read(request, headers.query_id), name, role, headers)
         except EngineError as error:
-            return self._error(error.code, str(error), headers)
+            return headers.error(error)
         except TooLargeError as error:
-            return self._error(307, str(error), headers)
+            return headers.error(EngineError(307, str(error)))
         except DecodeError as error:
-            return self._error(27, str(error), headers)
-        return _ok(request, result, headers)
+            return headers.error(EngineError(27, str(error)))
 
-    def _authenticated(self, request: Request) -> User:
-        name, password = _credentials(request)
+    async def _in_session(self, asked: Asked, name: str, role: Role, headers: Headers) -> ASGIApp:
+        """Leave the session behind the answer, which may be still to be made when this returns."""
+        with ExitStack() as leaving:
+            session = leaving.enter_context(
+                self._sessions.entered(
+                    name,
+                    asked.values.get("session_id", ""),
+                    asked.values.get("session_timeout", ""),
+                    must_exist=asked.says("session_check"),
+                )
+            )
+            answer = await self._answered(asked, session, role, headers)
+            if isinstance(answer, Answer):
+                answer.after = leaving.pop_all().close
+        return answer
+
+    async def _answered(self, asked: Asked, session: Session, role: Role, headers: Headers) -> ASGIApp:
+        body = requests.body(asked)
+        head, found = await self._head(asked, body)
+        if found is None:
+            return await self._queried(await _whole(head, body), asked, session, role, headers)
+        self._permit_insert(found, asked, role)
+        data = _pulled(head[found.data_at :].lstrip(b" \t\r;").removeprefix(b"\n"), body)
+        settings = self._engine.insert_settings({**session.settings, **asked.settings, **found.settings}, role)
+        insert = partial(self._engine.insert, found, settings, asked.database or session.database, data)
+        return headers.done(await anyio.to_thread.run_sync(insert, limiter=self._inserts))
+
+    async def _head(self, asked: Asked, body: AsyncIterator[bytes]) -> tuple[bytes, Insertion | None]:
+        """What had to be read of the statement to tell, and the INSERT that it begins with, if it does."""
+        head = asked.sql + b"\n" if asked.sql else b""
+        ended = False
+        for size in (len(head), *_HEADS):
+            while len(head) < size and not ended:
+                piece = await anext(body, None)
+                ended = piece is None
+                head += piece or b""
+            seen = head[:size]
+            if b"insert" in seen.lower():
+                found = insertion(await anyio.to_thread.run_sync(self._engine.head_tokens, seen))
+                if found and (ended or found.data_at < len(seen)):  # else the format's name may go on
+                    return head, found
+            elif seen.strip():
+                break
+        return head, None
+
+    def _permit_insert(self, into: Insertion, asked: Asked, role: Role) -> None:
+        if asked.request.method != "POST":
+            raise EngineError(164, "what a GET asks for is read-only. (READONLY)")
+        if role is Role.OWNER:
+            return
+        if role is not Role.INGEST:
+            raise EngineError(497, "a reader may not INSERT; the user `ingest` may. (ACCESS_DENIED)")
+        if into.table not in CONTRACT_TABLES:
+            raise EngineError(497, f"one may INSERT into {', '.join(sorted(CONTRACT_TABLES))} only. (ACCESS_DENIED)")
+        if into.format.lower() in CLOSED_INPUTS:
+            raise EngineError(497, f"the input format {into.format} is closed. (ACCESS_DENIED)")
+
+    async def _queried(self, sql: bytes, asked: Asked, session: Session, role: Role, headers: Headers) -> ASGIApp:
+        try:
+            text = sql.decode()
+        except UnicodeDecodeError:
+            raise EngineError(62, "the query is not UTF-8. (SYNTAX_ERROR)") from None
+        if not text.strip():
+            return PlainTextResponse("Ok.\n", headers=headers.common())
+        tokens = await anyio.to_thread.run_sync(self._engine.tokens, text)
+        if _keep(session, tokens, asked, role):
+            return headers.done(Told())
+        query = Query(
+            text,
+            tokens,
+            asked.default_format,
+            str(uuid.uuid4()),
+            asked.parameters,
+            {**session.settings, **asked.settings},
+            asked.database or session.database,
+            writes=asked.request.method == "POST",
+        )
+        self._engine.permit(query, role)
+        packed = packer(frames=asked.says("compress"), encodings=asked.encodings)
+        protocol = asked.number("client_protocol_version", 1 << 20)
+        if hello := greeting(tokens, protocol, self._engine.version, self._engine.timezone):
+            return Response(packed.pack(hello) + packed.finish(), headers=headers.of(query, packed, Told()))
+        held = MOST_HELD_BYTES if asked.says("wait_end_of_query") else asked.number("buffer_size", MOST_HELD_BYTES)
+        return Answer(self._engine, query, role, headers, packed, limiter=self._queries, held=held)
+
+    def _authenticated(self, request: Request) -> tuple[str, Role]:
+        name, password = requests.credentials(request)
         user = authenticate(self._users, name, password)
         if user is None:
             raise EngineError(
                 516,
                 f"{name[:80]}: Authentication failed: password is incorrect, or there is no user with such name. "
-                "The user is `reader`, the password ELL_OTEL_TOKEN or the token in the .ell folder. "
+                "The users are `reader` and `ingest`; where their passwords are, `ell-otel doctor` says. "
                 "(AUTHENTICATION_FAILED)",
             )
-        return user
-
-    def _error(self, code: int, message: str, headers: dict[str, str]) -> Response:
-        status = _STATUS.get(code, 500)
-        headers["X-ClickHouse-Exception-Code"] = str(code)
-        if status == 401:
-            headers["WWW-Authenticate"] = 'Basic realm="ell-otel"'
-        version = "" if "(version " in message else f" (version {self._engine.version})"
-        return PlainTextResponse(f"Code: {code}. DB::Exception: {message}{version}\n", status, headers)
+        return name, user.role
 
 
-def _credentials(request: Request) -> tuple[str, str]:
-    if "x-clickhouse-user" in request.headers or "x-clickhouse-key" in request.headers:
-        return request.headers.get("x-clickhouse-user", ""), request.headers.get("x-clickhouse-key", "")
-    if found := basic(request.headers.get("authorization")):
-        return found
-    return request.query_params.get("user", "default"), request.query_params.get("password", "")
+def _keep(session: Session, tokens: Sequence[Token], asked: Asked, role: Role) -> bool:
+    """Whether this was SET or USE, which then holds for the session's later requests."""
+    if database := used_database(tokens):
+        if not asked.values.get("session_id"):
+            raise EngineError(36, "USE has no effect without a session_id; say database=. (BAD_ARGUMENTS)")
+        session.database = database
+        return True
+    changes = set_settings(tokens)
+    for name in changes or ():
+        if role is not Role.OWNER and not may_set(name, inserts=role is Role.INGEST):
+            raise EngineError(164, f"the setting {name[:80]} is not this user's to choose. (READONLY)")
+    session.settings.update(changes or {})
+    return changes is not None
 
 
-async def _statement(request: Request) -> Statement:
-    query = request.query_params
-    if "1" in {query.get("compress"), query.get("decompress")}:
-        raise EngineError(48, "ClickHouse's block compression is not spoken here; use gzip. (NOT_IMPLEMENTED)")
-    if request.headers.get("content-type", "").startswith("multipart/"):
-        raise EngineError(48, "multipart forms are not read here; use the query string. (NOT_IMPLEMENTED)")
-    body = await read_body(request, _BODY_BYTES)
-    named = query.get("query", "").encode()
-    others = {name: value for name, value in query.items() if name not in _OURS}
-    return Statement(
-        b"\n".join(part for part in (named, body) if part),
-        query.get("default_format") or request.headers.get("x-clickhouse-format") or _DEFAULT_FORMAT,
-        {name.removeprefix(_PARAMETER): value for name, value in others.items() if name.startswith(_PARAMETER)},
-        {name: value for name, value in others.items() if not name.startswith(_PARAMETER)},
-        query.get("database") or request.headers.get("x-clickhouse-database") or "",
-        writes=request.method == "POST",
-    )
+async def _whole(head: bytes, rest: AsyncIterator[bytes]) -> bytes:
+    async for piece in rest:
+        head += piece
+        if len(head) > _SQL_BYTES:
+            break
+    if len(head) > _SQL_BYTES:
+        raise EngineError(62, f"a query may be {_SQL_BYTES} bytes long. (SYNTAX_ERROR)")
+    return head
 
 
-def _ok(request: Request, result: Result, headers: dict[str, str]) -> Response:
-    headers["X-ClickHouse-Summary"] = json.dumps(
-        {
-            "read_rows": str(result.read_rows),
-            "read_bytes": str(result.read_bytes),
-            "written_rows": str(result.written_rows),
-            "elapsed_ns": str(result.elapsed_ns),
-        }
-    )
-    if result.format:
-        headers["X-ClickHouse-Format"] = result.format
-    body = result.body
-    if request.query_params.get("enable_http_compression") == "1" and len(body) >= _GZIP_FROM and _takes_gzip(request):
-        headers["Content-Encoding"] = "gzip"
-        body = gzip.compress(body, compresslevel=1)
-    media = "application/json" if result.format.startswith("JSON") else "text/plain; charset=UTF-8"
-    return Response(body, headers=headers, media_type=media)
+def _pulled(first: bytes, rest: AsyncIterator[bytes]) -> Iterator[bytes]:
+    """For a thread: the pieces that come on the event loop."""
+    if first:
+        yield first
+    while (piece := from_thread.run(_next, rest)) is not None:
+        yield piece
 
 
-def _takes_gzip(request: Request) -> bool:
-    accepted = request.headers.get("accept-encoding", "").lower()
-    return any(part.strip().partition(";")[0] == "gzip" for part in accepted.split(","))
+async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(pieces, None)

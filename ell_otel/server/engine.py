@@ -1,73 +1,76 @@
-"""One statement on one throwaway handle of the chDB engine that this process holds.
+"""Statements on handles of the chDB engine that this process holds.
 
-A handle keeps what is SET on it, and ``readonly`` cannot be undone. So each request gets a fresh handle (about a
-millisecond), which is closed behind it: no request sees another's settings, and a reader's cannot be anything but
+A handle keeps what is SET on it, and ``readonly`` cannot be undone. So each statement gets a fresh handle (a few
+milliseconds), which is closed behind it: no request sees another's settings, and a reader's cannot be anything but
 read-only. The engine must be open in this process already (``store.open_store``), at the same path.
+
+A SELECT is read in blocks while it runs, where the format allows: the engine (chDB 26.9) writes each block as a
+document of its own, so that what has a head or an end, WithNames or JSON, would have one per block. It does not stream
+what is not a SELECT. Those are read whole, as is an empty result, whose stream is nothing.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Final
 
 import chdb
 
+from ell_otel.server.insertion import Insertion
+from ell_otel.server.rights import Limits, insert_settings, read_settings
 from ell_otel.server.security import Role
 from ell_otel.server.statements import Token, meaningful, output_format, refusal, returns_rows
 from ell_otel.store.client import connecting
 
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CODE: Final = re.compile(r"Code: (\d+)\. ")
-_HEAD_BYTES: Final = 64 << 10  # an INSERT's statement ends within it; its data begins there
-_READER_SQL_BYTES: Final = 256 << 10
 _TABLE_FUNCTIONS_SQL: Final = "SELECT lower(name) FROM system.table_functions"
 _TOKENS_SQL: Final = "SELECT t.begin, t.end, t.type FROM (SELECT arrayJoin(tokenizeQuery({q:String})) AS t)"
-
-# What a reader may choose: how results look, and how hard the engine tries. Everything else is left out, not refused,
-# for clients send settings of their own accord.
-_READER_SETTINGS: Final = re.compile(
-    r"output_format_(json|tsv|csv|pretty|native)_\w+|date_time_output_format|session_timezone|max_threads|max_block_size"
-    r"|extremes|final|join_use_nulls|max_result_rows|max_result_bytes|max_execution_time|result_overflow_mode"
+_KILL_SQL: Final = "KILL QUERY WHERE Settings['log_comment'] = {key:String} ASYNC"
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"})
+_STREAMED: Final = frozenset({"select", "with", "from"})
+_NOT_STREAMED: Final = frozenset({"insert", "totals", "extremes"})
+STREAMED_FORMATS: Final = frozenset(
+    {"native", "rowbinary", "tabseparated", "tsv", "tabseparatedraw", "tsvraw", "csv", "msgpack"}
+    | {"jsoneachrow", "jsonlines", "ndjson", "jsonstringseachrow", "jsoncompacteachrow", "jsoncompactstringseachrow"}
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """A reader's: seconds, rows and bytes of the result, bytes of memory."""
+class Query:
+    """A statement to answer: its tokens, its parameters (``{name:Type}``, as ClickHouse's escaped text), its key.
 
-    max_execution_time: int = 60
-    max_result_rows: int = 1_000_000
-    max_result_bytes: int = 256 << 20
-    max_memory_usage: int = 1 << 30
+    ``key`` is what ``Engine.kill`` knows it by.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """SQL with its parameters (``{name:Type}``, as ClickHouse's escaped text) and the bytes behind an INSERT."""
-
-    text: bytes
+    sql: str
+    tokens: Sequence[Token]
     default_format: str
+    key: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     database: str = ""
     writes: bool = True  # False: the request's method forbids it
 
+    @property
+    def format(self) -> str:
+        """The result's; empty when the statement has none."""
+        return output_format(self.tokens, self.default_format) if returns_rows(self.tokens) else ""
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """``format`` is empty when the statement has no result."""
 
-    body: bytes
-    format: str = ""
+@dataclass(slots=True)
+class Told:
+    """What the engine said of its work so far."""
+
     read_rows: int = 0
     read_bytes: int = 0
+    result_rows: int = 0
     written_rows: int = 0
-    elapsed_ns: int = 0
 
 
 class EngineError(Exception):
@@ -85,107 +88,136 @@ class Engine:
         self._path = path
         self._limits = limits or Limits()
         self._table_functions: frozenset[str] = frozenset()
+        self._own = threading.Lock()  # around the handle for our own questions
+        self._handle: Any = None
         self.version = ""
         self.timezone = ""
 
     def open(self) -> None:
         """Ask the engine what it is and what it has. Call once, before the first statement."""
-        with closing(self._handle()) as handle:
-            self.version, self.timezone = _rows(handle, "SELECT version(), timezone()")[0]
-            self._table_functions = frozenset(row[0] for row in _rows(handle, _TABLE_FUNCTIONS_SQL))
+        self._handle = self._connected()
+        self.version, self.timezone = self._ask("SELECT version(), timezone()")[0]
+        self._table_functions = frozenset(row[0] for row in self._ask(_TABLE_FUNCTIONS_SQL))
 
-    def run(self, statement: Statement, role: Role) -> Result:
-        """Raises ``EngineError``."""
-        with closing(self._handle()) as handle:
+    def close(self) -> None:
+        """Give back the handle for our own questions."""
+        with self._own:
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
+
+    def tokens(self, sql: str) -> list[Token]:
+        """The statement as the engine's lexer cuts it, without blanks and comments; offsets are bytes."""
+        encoded = sql.encode()
+        return meaningful([Token(kind, _utf8(encoded[b:e]), e) for b, e, kind in self._lexed(sql)])
+
+    def head_tokens(self, head: bytes) -> list[Token]:
+        """The same of bytes that may be anything from some place on, for finding where an INSERT's data begins.
+
+        They are shown to the lexer a character a byte. It may see other tokens than the engine will, so nothing may be
+        permitted on the strength of these.
+        """
+        text = head.decode("latin-1")
+        at = [index for index, character in enumerate(text) for _ in range(1 + (character > "\x7f"))] + [len(head)]
+        return meaningful([Token(kind, _utf8(head[at[b] : at[e]]), at[e]) for b, e, kind in self._lexed(text)])
+
+    def _lexed(self, text: str) -> Iterator[tuple[int, int, str]]:
+        for begin, end, kind in self._ask(_TOKENS_SQL, {"q": _escaped(text)}):
+            yield int(begin), int(end), kind
+
+    def permit(self, query: Query, role: Role) -> None:
+        """Raise ``EngineError`` when this role may not ask this."""
+        if role is not Role.OWNER and (reason := refusal(query.tokens, self._table_functions)):
+            raise EngineError(497, f"{reason}. (ACCESS_DENIED)")
+
+    def answer(self, query: Query, role: Role, told: Told) -> Generator[bytes]:
+        """Run a permitted query; the result in its format, in pieces as they are made. Raises ``EngineError``.
+
+        Use and exhaust it in one thread, or close it there: the rest is then not made.
+        """
+        settings = query.settings if role is Role.OWNER else read_settings(query.settings, self._limits)
+        readonly = {} if role is Role.OWNER and query.writes else {"readonly": "2" if role is Role.OWNER else "1"}
+        with self._prepared(query.database, dict(settings) | {"log_comment": query.key} | readonly) as handle:
+            if _streams(query):
+                yield from _streamed(handle, query, told)
+                if told.result_rows:
+                    return
+            yield _whole(handle, query, told)
+
+    def insert(self, into: Insertion, settings: Mapping[str, str], database: str, chunks: Iterator[bytes]) -> Told:
+        """Insert what the chunks hold. What was inserted is durable when this returns, as the table is made.
+
+        When it raises ``EngineError``, or what ``chunks`` raises, a part of it may be stored.
+        """
+        with self._prepared(database, settings) as handle:
+            inserter = handle.send_insert(into.sql, into.format)
+            with inserter:
+                for chunk in chunks:
+                    inserter.append(chunk)
+                done = inserter.finish()
+        return Told(written_rows=done.rows_written)
+
+    def insert_settings(self, asked: Mapping[str, str], role: Role) -> dict[str, str]:
+        """The settings of an insert: an owner's own, else as far as an inserter may choose."""
+        return dict(asked) if role is Role.OWNER else insert_settings(asked, self._limits)
+
+    def kill(self, key: str) -> None:
+        """End the query with this key, if it still runs: whoever asked has gone."""
+        self._ask(_KILL_SQL, {"key": key})
+
+    def _ask(self, sql: str, parameters: Mapping[str, str] | None = None) -> list[list[Any]]:
+        with self._own:
+            answer = self._handle.query(sql, "JSONCompactEachRow", params=dict(parameters or {}))
+            return [json.loads(line) for line in (answer.bytes() or b"").splitlines()]
+
+    @contextmanager
+    def _prepared(self, database: str, settings: Mapping[str, str]) -> Iterator[Any]:
+        with closing(self._connected()) as handle:
             try:
-                return self._reader(handle, statement) if role is Role.READER else _owner(handle, statement)
+                _use(handle, database)
+                _set(handle, settings)
+                yield handle
             except (chdb.ChdbError, RuntimeError) as error:
                 raise _explained(error) from error
 
-    def _reader(self, handle: Any, statement: Statement) -> Result:
-        if len(statement.text) > _READER_SQL_BYTES:
-            raise EngineError(62, f"a reader's query may be {_READER_SQL_BYTES} bytes long")
-        try:
-            sql = statement.text.decode()
-        except UnicodeDecodeError:
-            raise EngineError(62, "the query is not UTF-8") from None
-        tokens = meaningful(_tokens(handle, sql))
-        if reason := refusal(tokens, self._table_functions):
-            raise EngineError(497, f"{reason}. (ACCESS_DENIED)")
-        _use(handle, statement.database)
-        _set(handle, self._within_limits(statement.settings) | {"allow_introspection_functions": "0", "readonly": "1"})
-        return _query(handle, sql, tokens, statement)
-
-    def _within_limits(self, asked: Mapping[str, str]) -> dict[str, str]:
-        """The reader's own settings, as far as they are a reader's to choose, and the limits over them."""
-        settings = {name: value for name, value in asked.items() if _READER_SETTINGS.fullmatch(name)}
-        for name in Limits.__slots__:
-            limit = int(getattr(self._limits, name))
-            chosen = settings.get(name, "")
-            settings[name] = str(min(int(chosen), limit) if chosen.isdecimal() and int(chosen) else limit)
-        return settings
-
-    def _handle(self) -> Any:
+    def _connected(self) -> Any:
         with connecting:  # not thread-safe in the engine, and the store connects too
             return chdb.connect(self._path)
 
 
-def _owner(handle: Any, statement: Statement) -> Result:
-    _use(handle, statement.database)
-    _set(handle, dict(statement.settings) | ({} if statement.writes else {"readonly": "2"}))
-    head = statement.text[:_HEAD_BYTES].decode("latin-1")  # a byte a character, whatever data follows the statement
-    tokens = meaningful(_tokens(handle, head))
-    if tokens and tokens[0].word == "insert" and (at := _format_clause(tokens)) is not None:
-        return _insert(handle, statement.text, head, *at)
-    return _query(handle, statement.text.decode(), tokens, statement)
-
-
-def _query(handle: Any, sql: str, tokens: Sequence[Token], statement: Statement) -> Result:
-    answer = handle.query(sql, statement.default_format, params=dict(statement.parameters))
-    return Result(
-        answer.bytes() or b"",
-        output_format(tokens, statement.default_format) if returns_rows(tokens) else "",
-        answer.rows_read(),
-        answer.bytes_read(),
-        elapsed_ns=int(answer.elapsed() * 1e9),
+def _streams(query: Query) -> bool:
+    words = {token.word for token in query.tokens}
+    first = next((token.word for token in query.tokens if token.kind != "OpeningRoundBracket"), "")
+    return (
+        first in _STREAMED
+        and not words & _NOT_STREAMED
+        and query.settings.get("extremes", "0") == "0"
+        and query.format.lower() in STREAMED_FORMATS
     )
 
 
-def _format_clause(tokens: Sequence[Token]) -> tuple[Token, Token] | None:
-    """The words FORMAT and its name, the last of an INSERT's statement; None when it carries its data in itself."""
-    for word, name in pairwise(tokens):
-        if word.word in {"values", "select", "with"}:
-            return None
-        if word.word == "format" and name.kind == "BareWord":
-            return word, name
-    return None
+def _streamed(handle: Any, query: Query, told: Told) -> Iterator[bytes]:
+    with handle.send_query(query.sql, query.default_format, params=dict(query.parameters)) as stream:
+        for block in stream:
+            told.result_rows += block.rows_read()
+            told.read_rows += block.rows_read()
+            told.read_bytes += block.bytes_read()
+            yield block.bytes()
 
 
-def _insert(handle: Any, text: bytes, head: str, word: Token, name: Token) -> Result:
-    def offset(end: int) -> int:
-        return len(head.encode()[:end].decode())  # the engine counts bytes of UTF-8, of which Latin-1 makes more
-
-    sql = text[: offset(word.end) - len(word.text)].decode()
-    data = text[offset(name.end) :].lstrip(b" \t\r;")
-    inserter = handle.send_insert(sql, name.text)
-    with inserter:
-        inserter.append(data.removeprefix(b"\n"))
-        done = inserter.finish()
-    return Result(b"", written_rows=done.rows_written, elapsed_ns=int(done.elapsed * 1e9))
+def _whole(handle: Any, query: Query, told: Told) -> bytes:
+    answer = handle.query(query.sql, query.default_format, params=dict(query.parameters))
+    told.read_rows, told.read_bytes = answer.rows_read(), answer.bytes_read()
+    found: bytes = answer.bytes() or b""
+    return found
 
 
-def _tokens(handle: Any, sql: str) -> list[Token]:
-    encoded = sql.encode()
-    escaped = (
-        sql.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r").replace("\0", "\\0")
-    )
-    rows = _rows(handle, _TOKENS_SQL, {"q": escaped})
-    return [Token(kind, encoded[int(start) : int(end)].decode(errors="replace"), int(end)) for start, end, kind in rows]
+def _escaped(text: str) -> str:
+    return text.translate(_ESCAPES)
 
 
-def _rows(handle: Any, sql: str, parameters: Mapping[str, str] | None = None) -> list[list[Any]]:
-    answer = handle.query(sql, "JSONCompactEachRow", params=dict(parameters or {}))
-    return [json.loads(line) for line in answer.bytes().splitlines()]
+def _utf8(text: bytes) -> str:
+    return text.decode(errors="replace")
 
 
 def _use(handle: Any, database: str) -> None:

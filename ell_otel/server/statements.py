@@ -75,6 +75,42 @@ def returns_rows(tokens: Sequence[Token]) -> bool:
     return _first(tokens).word in _FIRST_WORDS | {"check", "kill"}
 
 
+def plain_name(token: Token) -> str:
+    """The name that the token is, as it is written, when it needs no escapes; else empty."""
+    name = token.text[1:-1] if token.kind == "QuotedIdentifier" else token.text
+    return name if token.kind in _NAMES and not set(name) & set(_QUOTES + "\\") else ""
+
+
+def assignments(tokens: Sequence[Token]) -> tuple[dict[str, str], int]:
+    """``name = literal, …`` at the beginning of the tokens, and how many tokens that takes; none when it is not so."""
+    found: dict[str, str] = {}
+    at = 0
+    while at + 2 < len(tokens) and tokens[at].word and tokens[at + 1].kind == "Equals":
+        value = tokens[at + 2]
+        text = value.text[1:-1] if value.kind == "StringLiteral" else value.text
+        if value.kind not in {"Number", "StringLiteral", "BareWord"} or "\\" in text or "'" in text:
+            return {}, 0
+        found[tokens[at].text] = text
+        at += 3
+        if at >= len(tokens) or tokens[at].kind != "Comma":
+            return found, at
+        at += 1
+    return {}, 0
+
+
+def set_settings(tokens: Sequence[Token]) -> dict[str, str] | None:
+    """What ``SET name = literal, …`` sets; None when it is another statement."""
+    if _first(tokens).word != "set":
+        return None
+    found, used = assignments(tokens[1:])
+    return found if found and used == len(tokens) - 1 else None
+
+
+def used_database(tokens: Sequence[Token]) -> str:
+    """The database that ``USE name`` names; empty when it is another statement."""
+    return plain_name(tokens[1]) if len(tokens) == 2 and tokens[0].word == "use" else ""
+
+
 def refusal(tokens: Sequence[Token], table_functions: frozenset[str]) -> str:
     """Why a reader may not run this; empty when nothing speaks against it.
 

@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -71,13 +72,25 @@ class HttpListener:
 
     ``name`` is what people are told is listening; ``flag`` is the command-line option that sets the port, for the
     message when it is taken. ``port`` is the one asked for until ``start()`` has bound, then the one in force.
+    ``stopped`` is called when the last answer has been given.
     """
 
-    def __init__(self, name: str, app: ASGIApp, *, host: str, port: int, flag: str, tls: Tls | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        app: ASGIApp,
+        *,
+        host: str,
+        port: int,
+        flag: str,
+        tls: Tls | None = None,
+        stopped: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = name
         self.host = host
         self.port = port
         self._flag = flag
+        self._stopped = stopped
         self._config = uvicorn.Config(
             app,
             lifespan="off",
@@ -114,6 +127,7 @@ class HttpListener:
         self._server.should_exit = True
         self._thread.join(deadline_s + 1.0)
         self._thread = None
+        self._stopped()
 
 
 def is_loopback(host: str) -> bool:

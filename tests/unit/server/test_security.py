@@ -11,7 +11,7 @@ import pytest
 
 from ell_otel.config import resolve
 from ell_otel.errors import ConfigError
-from ell_otel.server.security import Role, User, authenticate, basic, read_token
+from ell_otel.server.security import Role, User, authenticate, basic, read_token, users
 
 USERS = {"reader": User("right", Role.READER)}
 
@@ -43,6 +43,15 @@ def test_the_setting_wins_and_nothing_is_written(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_used_is_an_error_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="ELL_OTEL_TOKEN"):
         read_token(resolve({}), tmp_path / "absent")
+
+
+def test_readers_and_inserters_have_different_passwords_made_the_same_way(tmp_path: Path) -> None:
+    made = users(resolve({}), tmp_path)
+    assert made["reader"].password != made["ingest"].password == (tmp_path / "ingest-token").read_text().strip()
+    assert stat.S_IMODE((tmp_path / "ingest-token").stat().st_mode) == 0o600
+    assert users(resolve({}), tmp_path) == made
+    given = users(resolve({"ELL_OTEL_TOKEN": "r", "ELL_OTEL_INGEST_TOKEN": "i"}), tmp_path)
+    assert [(user.password, user.role) for user in given.values()] == [("r", Role.READER), ("i", Role.INGEST)]
 
 
 @pytest.mark.parametrize(
