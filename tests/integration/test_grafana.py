@@ -19,7 +19,7 @@ from ell_otel.dashboards import alerts, dashboards
 from ell_otel.ingest.drain import drain
 from ell_otel.ingest.sink import StoreSink
 from ell_otel.server import clickhouse_http
-from ell_otel.server.engine import Limits
+from ell_otel.server.rights import Limits
 from ell_otel.server.security import Role, User
 from ell_otel.store.client import open_store
 
