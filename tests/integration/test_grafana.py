@@ -1,11 +1,15 @@
-"""The dashboards as a person opens them: the demo app's telemetry, read through the ClickHouse port by its reader."""
+"""The dashboards as a person opens them: the demo app's telemetry, through a real server, read by its reader."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +17,12 @@ import clickhouse_connect
 import pytest
 from grafana import expanded, interpolated
 
-from ell_otel.__main__ import main
-from ell_otel.config import resolve
 from ell_otel.dashboards import alerts, dashboards
-from ell_otel.ingest.drain import drain
-from ell_otel.ingest.sink import StoreSink
-from ell_otel.server import clickhouse_http
-from ell_otel.server.rights import Limits
-from ell_otel.server.security import Role, User
-from ell_otel.store.client import open_store
 
 BY_NAME = dashboards()
+COLLECTOR = Path(__file__).parents[2] / "collector"
+TRAFFIC = COLLECTOR / "demo" / "traffic.py"
+MAILS = 20  # each makes three invocations, in each of three rounds
 # The demo loses nothing, runs one instrumentation, uses models with a price and sends the source of all it runs.
 WELL = {"Lost, as told by the senders", "Model calls that two instrumentations describe", "Models without a price"} | {
     "Versions whose source has not arrived"
@@ -33,16 +32,17 @@ WELL = {"Lost, as told by the senders", "Model calls that two instrumentations d
 class Grafana:
     """As much of Grafana as stands between a dashboard and its rows, for the hour around now."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, token: str) -> None:
         self._client = clickhouse_connect.get_client(
-            host="127.0.0.1", port=port, username="reader", password="read-token", autogenerate_session_id=False
+            host="127.0.0.1", port=port, username="reader", password=token, autogenerate_session_id=False
         )
         self._now = int(time.time())
 
     def rows(self, sql: str, values: Mapping[str, str]) -> tuple[list[str], list[dict[str, Any]]]:
         sent = expanded(interpolated(sql, values), self._now - 3600, self._now + 60)
-        columns = [row[0] for row in self._client.query(f"DESCRIBE TABLE ({sent})").result_rows]
-        return columns, list(self._client.query(sent).named_results())
+        result = self._client.query(sent)
+        columns = result.column_names or [row[0] for row in self._client.query(f"DESCRIBE TABLE ({sent})").result_rows]
+        return list(columns), list(result.named_results())
 
     def opened(self, dashboard: Mapping[str, Any]) -> dict[str, str]:
         """The variables as they are when a dashboard is opened: the first of each list, or everything."""
@@ -58,26 +58,47 @@ class Grafana:
                 values[variable["name"]] = variable["current"]["value"]
         return values
 
+    def wait_for(self, count: str, wanted: int) -> None:
+        deadline = time.monotonic() + 60
+        while (there := self._client.command(count)) < wanted:
+            assert time.monotonic() < deadline, f"{there} of {wanted} have arrived"
+            time.sleep(0.2)
+
     def close(self) -> None:
         self._client.close()
 
 
 @pytest.fixture(scope="module")
 def grafana(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grafana]:
-    folder = tmp_path_factory.mktemp("demo")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("ELL_OTEL_DIR", raising=False)
-        assert main(["demo", "--into", str(folder / "app")]) == 0
-    directory = folder / "app" / ".ell"
-    with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
-        drain(directory, StoreSink(store))
-        users = {"reader": User("read-token", Role.READER)}
-        listener = clickhouse_http.listener(store.name, users, host="127.0.0.1", port=0, limits=Limits())
-        listener.start()
-        made = Grafana(listener.port)
+    """What the compose file's demo sends in three rounds, over OTLP into ``ell-otel serve``, with its reader's token."""
+    directory = tmp_path_factory.mktemp("served") / ".ell"
+    with served(directory) as ports:
+        sent = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{ports['OTLP/HTTP']}", "OTEL_SERVICE_NAME": "mail"}
+        contents = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"}
+        environment = {name: value for name, value in os.environ.items() if name != "ELL_OTEL_DIR"} | sent | contents
+        subprocess.run([sys.executable, TRAFFIC, "3"], env=environment, check=True, timeout=300, capture_output=True)
+        made = Grafana(ports["ClickHouse HTTP"], (directory / "token").read_text().strip())
+        made.wait_for("SELECT count() FROM ell_invocations", 3 * 3 * MAILS)
         yield made
         made.close()
-        listener.stop(5)
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[dict[str, int]]:
+    """``ell-otel serve`` on free ports, by the names it gives them."""
+    ports = [f"--{name}=0" for name in ("grpc-port", "http-port", "clickhouse-port", "port")]
+    command = [sys.executable, "-m", "ell_otel", "serve", "--dir", str(directory), *ports]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        try:
+            found: dict[str, int] = {}
+            for line in server.stdout or ():
+                if listening := re.match(r"(.+) on \S*:(\d+)$", line.strip()):
+                    found[listening[1]] = int(listening[2])
+                if line.startswith("ready"):
+                    break
+            yield found
+        finally:
+            server.terminate()
 
 
 def _seen(grafana: Grafana, name: str) -> dict[str, str]:
@@ -160,5 +181,5 @@ def test_the_demos_edit_is_what_the_dashboard_says_has_changed(grafana: Grafana)
 
 
 def test_the_files_are_for_the_data_source_that_is_provisioned() -> None:
-    folder = Path(__file__).parents[2] / "collector" / "grafana" / "provisioning"
+    folder = COLLECTOR / "grafana" / "provisioning"
     assert "uid: ell-clickhouse" in (folder / "datasources" / "clickhouse.yaml").read_text()
