@@ -88,6 +88,26 @@ class Settings:
     store: str = _row(
         "", "DSN of another store, http(s)://… or chdb://…. Empty: chDB in the .ell folder.", "ELL_OTEL_STORE"
     )
+    cluster: str = _row("", "Name of the ClickHouse cluster that the store is a node of.", "ELL_OTEL_CLUSTER")
+    prices: str = _row(
+        "", "Price list of your own (CSV, columns as in ours); its models go by it alone.", "ELL_OTEL_PRICES"
+    )
+    keep: tuple[str, ...] = _row(
+        (),
+        "Days to keep rows, by table: otel_traces=30,otel_logs=30,ell_spans=365. 0: for ever. Tables not named keep "
+        "the TTL they have.",
+        "ELL_OTEL_KEEP",
+        parse=_names,
+    )
+    cold: tuple[str, ...] = _row(
+        (),
+        "Days after which rows move to the volume `cold` of the storage policy, by table, likewise.",
+        "ELL_OTEL_COLD",
+        parse=_names,
+    )
+    storage_policy: str = _row(
+        "", "Storage policy of the tables that grow, as the server's configuration names it.", "ELL_OTEL_STORAGE_POLICY"
+    )
     disabled: bool = _row(
         False,
         "Do nothing at all: nothing patched, nothing written.",

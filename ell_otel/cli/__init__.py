@@ -157,6 +157,9 @@ def _operating(commands: Any) -> None:
 
     migrate = _command(commands, "migrate", "operating:migrate", "bring the store's tables to this release's schema")
     migrate.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    migrate.add_argument("--status", action="store_true", help="say what has been applied, and when")
+    migrate.add_argument("--sql", action="store_true", help="print the statements that would be run, for this target")
+    migrate.add_argument("--cluster", metavar="NAME", help="the ClickHouse cluster that the store is a node of")
 
     _command(commands, "doctor", "operating:doctor", "check the installation, the folder, the spool and the store")
 

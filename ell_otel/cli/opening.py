@@ -40,7 +40,7 @@ def opened(arguments: argparse.Namespace, output: Output) -> Iterator[Store]:
         )
     with open_store(settings, purpose=f"ell-otel {arguments.command}") as store:
         if store.local:
-            migrate(store)
+            migrate(store, settings)
             if not settings.store:  # the spool belongs to the store beside it, not to another that was named
                 take_over_spool(directory, store, output)
         elif not settings.store:

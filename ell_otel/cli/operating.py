@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ell_otel.ingest.counters import Counters
     from ell_otel.ingest.service import Component, Fronts
     from ell_otel.store.client import Store
+    from ell_otel.store.migrate import Applied
     from ell_otel.store.queries import Attribution
 
 PACKAGES: Final = {
@@ -81,19 +82,33 @@ def fronts(settings: Settings) -> Fronts:
 
 
 def migrate(arguments: argparse.Namespace, output: Output) -> int:
-    """Bring the tables to this release's schema, or say what that would do."""
+    """Bring the tables to this release's schema, or say what that would do, or what has been done."""
     from ell_otel.store.client import open_store
     from ell_otel.store.migrate import migrate as apply
+    from ell_otel.store.migrate import plan, status
 
-    settings = settings_of(arguments)
+    settings = settings_of(arguments, cluster=arguments.cluster)
     with open_store(settings, purpose="ell-otel migrate") as store:
+        if arguments.status:
+            return _migrations(output, status(store))
+        if arguments.sql:
+            statements = [f"{each};\n" for each in plan(store, settings)]
+            rows = [{"statement": each} for each in statements]
+            output.result(rows, lambda console: console.print("\n".join(statements), markup=False, soft_wrap=True))
+            return cli.OK
         if not store.local and not settings.store:
             raise StoreLockedError("`ell-otel serve` holds this store; it migrated it when it started. Nothing to do")
-        done = apply(store, dry_run=arguments.dry_run)
-    lines = [(each.number, each.name) for each in done]
-    output.result(done, lambda console: console.print(table(("number", "migration"), lines)) if lines else None)
+        done = apply(store, settings, dry_run=arguments.dry_run)
+    _migrations(output, done)
     verb = "to be applied" if arguments.dry_run else "applied"
     output.narrate(f"{len(done)} migrations {verb}" if done else "the schema is up to date")
+    return cli.OK
+
+
+def _migrations(output: Output, known: Sequence[Applied]) -> int:
+    heads = ("number", "migration", "applied at", "sha256")
+    lines = [(each.number, each.name, each.applied_at or "-", each.sha256[:12]) for each in known]
+    output.result(known, lambda console: console.print(table(heads, lines)) if lines else None)
     return cli.OK
 
 
@@ -208,7 +223,7 @@ def _store(settings: Settings, directory: Path, output: Output) -> Iterator[Find
     try:
         with open_store(settings, purpose="ell-otel doctor") as store:
             if store.local:
-                apply(store)
+                apply(store, settings)
                 if not settings.store:
                     take_over_spool(directory, store, output)
             counts = queries.counts(store)

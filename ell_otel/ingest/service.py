@@ -167,7 +167,7 @@ class Service:
             return OtlpSink(self._settings.forward, self._settings.forward_headers), [SPOOL_NAME, LOG_NAME]
         store = self._store = _open(self._settings, self._directory)
         if store.local:
-            migrate(store)
+            migrate(store, self._settings)
         return StoreSink(store), [SPOOL_NAME] if store.local else [SPOOL_NAME, LOG_NAME]
 
     def _listen(self, component: Component) -> None:

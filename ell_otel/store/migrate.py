@@ -2,8 +2,8 @@
 
 A file holds statements that end in ``;`` at the end of a line; a line that begins with ``--`` is a comment. Every
 statement can be run again without harm, and a file is recorded (number, name, SHA-256, time) after its last one; so a
-run that was killed anywhere is completed by the next. The same files serve chDB and a ClickHouse over HTTP: what
-differs between the two stands in ``${…}``, and the checksum is taken before it is filled in.
+run that was killed anywhere is completed by the next. The same files serve chDB, a ClickHouse over HTTP and a cluster:
+what differs is worked in by ``targets``, after the checksum is taken.
 
 A materialized view sees only what is inserted after it was made. Where its source already holds rows (tables made by
 the Collector's exporter), the runner selects them into the view's target as well, right after making the view. A row
@@ -14,21 +14,21 @@ that arrives between the two is lifted twice, which the targets collapse like an
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from importlib import resources
-from string import Template
 from typing import Final, cast
 
 from ell_otel import semconv
+from ell_otel.config import Settings
 from ell_otel.errors import MigrationError, StoreError
+from ell_otel.store import targets
 from ell_otel.store.client import Store
-
-_DURABLE: Final = {True: ", fsync_after_insert = 1, fsync_part_directory = 1", False: ""}
+from ell_otel.store.prices import load_prices
+from ell_otel.store.retention import retention
 
 _VIEW: Final = re.compile(
     r"CREATE MATERIALIZED VIEW IF NOT EXISTS \w+ TO (?P<target>\w+) AS\s+(?P<select>.+?\sFROM (?P<source>\w+)\b.*)",
@@ -37,8 +37,10 @@ _VIEW: Final = re.compile(
 _LEDGER: Final = f"""
 CREATE TABLE IF NOT EXISTS {semconv.TABLE_MIGRATIONS}
 (Number UInt32, Name String, Sha256 String, AppliedAt DateTime64(3, 'UTC'))
-ENGINE = ReplacingMergeTree ORDER BY Number
-"""
+ENGINE = ReplacingMergeTree
+ORDER BY Number
+SETTINGS index_granularity = 8192
+""".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +64,69 @@ class _Script:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def migrate(store: Store, *, dry_run: bool = False) -> list[Applied]:
+def migrate(store: Store, settings: Settings | None = None, *, dry_run: bool = False) -> list[Applied]:
     """Apply what this release has and the store has not, and load the prices; returns what was applied, in order.
 
-    With ``dry_run`` nothing changes, and the list is what would be applied. Raises ``MigrationError`` when the store
-    is newer than this release, when its record has a gap, or when a recorded file is not the one we have.
+    The settings name the cluster and the user's price list, if there are any. With ``dry_run`` nothing changes, and the
+    list is what would be applied. Raises ``MigrationError`` when the store is newer than this release, when its record
+    has a gap, or when a recorded file is not the one we have.
     """
+    settings = settings or Settings()
     waiting = [entry for entry in status(store) if entry.applied_at is None]
     if dry_run:
         return waiting
+    adapt = _target(store, settings.cluster)
     if waiting:
-        store.command(_LEDGER)
+        for statement in adapt(_LEDGER):
+            store.command(statement)
     scripts = {script.number: script for script in _scripts()}
-    done = [_apply(store, scripts[entry.number]) for entry in waiting]
-    _load_prices(store)
+    done = [_apply(store, scripts[entry.number], adapt) for entry in waiting]
+    for statement in _retention(store, settings):
+        store.command(statement)
+    load_prices(store, settings.prices)
     return done
+
+
+def plan(store: Store, settings: Settings) -> list[str]:
+    """The statements that ``migrate`` would run, for this store and cluster, to be read or run by hand."""
+    waiting = {entry.number for entry in status(store) if entry.applied_at is None}
+    adapt = _target(store, settings.cluster)
+    texts = [script.text for script in _scripts() if script.number in waiting]
+    parts = [adapt(_LEDGER)] if waiting else []
+    parts += [adapt(one) for text in texts for one in statements(text)]
+    return [*(each for part in parts for each in part), *_retention(store, settings)]
+
+
+def _retention(store: Store, settings: Settings) -> list[str]:
+    sql = (
+        "SELECT create_table_query AS made FROM system.tables WHERE database = currentDatabase() AND name = {n:String}"
+    )
+    suffix = targets.LOCAL if settings.cluster else ""
+    on = f" ON CLUSTER {targets.quoted(settings.cluster)}" if settings.cluster else ""
+
+    def made(table: str) -> str:
+        rows = store.query(sql, {"n": table + suffix})
+        return str(rows[0]["made"]) if rows else ""
+
+    return list(retention(settings, lambda table: f"{table}{suffix}{on}", made))
+
+
+def _target(store: Store, cluster: str) -> targets.Adapt:
+    if cluster and store.local:
+        raise MigrationError(
+            f"{store.name} is no cluster: name a server of {cluster} with --store, or unset ELL_OTEL_CLUSTER"
+        )
+    if not cluster:
+        return targets.chdb if store.local else targets.server
+    engine = "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
+    for table in (semconv.TABLE_TRACES, semconv.TABLE_LOGS):
+        found = store.query(engine, {"name": table})
+        if found and found[0]["engine"] != "Distributed":
+            raise MigrationError(
+                f"{table} of {store.name} holds the rows of one node only: RENAME TABLE {table} TO "
+                f"{table}{targets.LOCAL} ON CLUSTER {cluster}, then run `ell-otel migrate` again"
+            )
+    return targets.cluster(cluster)
 
 
 def status(store: Store) -> list[Applied]:
@@ -117,10 +167,11 @@ def _recorded(store: Store) -> dict[int, tuple[str, datetime]]:
     return recorded
 
 
-def _apply(store: Store, script: _Script) -> Applied:
-    for statement in statements(Template(script.text).substitute(durable=_DURABLE[store.local])):
+def _apply(store: Store, script: _Script, adapt: targets.Adapt) -> Applied:
+    for statement in statements(script.text):
         try:
-            store.command(statement)
+            for adapted in adapt(statement):
+                store.command(adapted)
             if view := _VIEW.match(statement):
                 _backfill(store, **view.groupdict())
         except StoreError as error:
@@ -158,40 +209,3 @@ def _scripts() -> list[_Script]:
     if [script.number for script in scripts] != list(range(1, len(scripts) + 1)):
         raise MigrationError("this installation lacks a migration file: pip install --force-reinstall ell-otel")
     return scripts
-
-
-# -- prices -----------------------------------------------------------------------------------------------------------
-
-_PRICE_TYPES: Final = {
-    "Model": "String",
-    "ValidFrom": "Date32",
-    "InputPrice": "Nullable(Float64)",
-    "CachedInputPrice": "Nullable(Float64)",
-    "OutputPrice": "Nullable(Float64)",
-    "Source": "String",
-    "CheckedOn": "Date32",
-}
-
-
-def _load_prices(store: Store) -> None:
-    """Add the prices of this release that the store does not have, or has from an older look at the source."""
-    rows = store.query(f"SELECT {', '.join(_PRICE_TYPES)} FROM {semconv.TABLE_PRICES} FINAL")
-    present = {tuple(row.values()) for row in rows}
-    if missing := [row for row in _prices() if row not in present]:
-        data = [list(column) for column in zip(*missing, strict=True)]
-        store.insert(semconv.TABLE_PRICES, list(_PRICE_TYPES), list(_PRICE_TYPES.values()), data)
-
-
-def _prices() -> list[tuple[object, ...]]:
-    text = (resources.files("ell_otel.store") / "prices.csv").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    return [
-        (
-            row["model"],
-            date.fromisoformat(row["valid_from"]),
-            *(float(row[name]) if row[name] else None for name in ("input", "cached_input", "output")),
-            row["source"],
-            date.fromisoformat(row["checked_on"]),
-        )
-        for row in csv.DictReader(lines)
-    ]

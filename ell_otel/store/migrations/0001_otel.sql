@@ -2,7 +2,7 @@
 -- exporter, so that it, rotel and our own collector can write here, and queries made for its tables work.
 -- Tables it has made already stay as they are. Ours differ in the engine: a row that was sent twice collapses at merge.
 --
--- ${durable} is what a table needs on this target so that an answered insert survives a power cut.
+-- These files are for one server. What differs for chDB and for a cluster is worked in by targets.py.
 
 CREATE TABLE IF NOT EXISTS otel_traces
 (
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS otel_traces
 ENGINE = ReplacingMergeTree
 PARTITION BY toDate(Timestamp)
 ORDER BY (ServiceName, SpanName, toDateTime(Timestamp), TraceId, SpanId)
-SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1${durable};
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1;
 
 -- Two records are the same when all that can tell them apart is: attributes and body count by their hash.
 CREATE TABLE IF NOT EXISTS otel_logs
@@ -67,23 +67,11 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toDate(Timestamp)
 PRIMARY KEY (ServiceName, TimestampTime)
 ORDER BY (ServiceName, TimestampTime, Timestamp, TraceId, SpanId, cityHash64(Body, ResourceAttributes, LogAttributes))
-SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1${durable};
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1;
 
--- Where to look for a trace: Grafana's trace view reads this. One row per trace and insert; take min and max.
-CREATE TABLE IF NOT EXISTS otel_traces_trace_id_ts
-(
-    TraceId String CODEC(ZSTD(1)),
-    Start   DateTime CODEC(Delta(4), ZSTD(1)),
-    End     DateTime CODEC(Delta(4), ZSTD(1)),
-    INDEX idx_trace_id TraceId TYPE bloom_filter(0.01) GRANULARITY 1
-)
-ENGINE = MergeTree
-PARTITION BY toYYYYMM(Start)
-ORDER BY (TraceId, Start)
-SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1${durable};
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS otel_traces_trace_id_ts_mv TO otel_traces_trace_id_ts AS
-SELECT TraceId, min(Timestamp) AS Start, max(Timestamp) AS End
+-- When a trace began and ended: Grafana's trace view asks this first. A view, since a table of its own would cost every
+-- insert a write; the index on TraceId answers it.
+CREATE VIEW IF NOT EXISTS otel_traces_trace_id_ts AS
+SELECT TraceId, toDateTime(min(Timestamp)) AS Start, toDateTime(max(Timestamp)) AS End
 FROM otel_traces
-WHERE TraceId != ''
 GROUP BY TraceId;

@@ -1,9 +1,8 @@
--- Versions, what they use, and how they scored. Events are known by the attribute event.name, which every sink keeps;
--- the column EventName is missing from tables made by an older exporter.
+-- Versions, what they use, what they are called, and how they scored: from events in the logs. An event is known by the
+-- attribute event.name, which every sink keeps; the column EventName is missing from tables made by an older exporter.
 
--- One row per version and part of its source after merging; a version known only from its spans is part 0 of 0.
--- The order of FirstSeen is the version number.
-CREATE TABLE IF NOT EXISTS ell_program_versions
+-- One row per version and part of its source after merging.
+CREATE TABLE IF NOT EXISTS ell_program_sources
 (
     ProgramName    LowCardinality(String) CODEC(ZSTD(1)),
     ProgramVersion String CODEC(ZSTD(1)),
@@ -16,15 +15,16 @@ CREATE TABLE IF NOT EXISTS ell_program_versions
     ProtoEncoding  SimpleAggregateFunction(any, String) CODEC(ZSTD(1)),
     Partial        SimpleAggregateFunction(max, UInt8) CODEC(ZSTD(1)),
     Warnings       SimpleAggregateFunction(any, String) CODEC(ZSTD(1)),
+    Uses           SimpleAggregateFunction(any, String) CODEC(ZSTD(1)) COMMENT 'JSON as sent: [{name, version}, …]',
     GitCommit      SimpleAggregateFunction(any, String) CODEC(ZSTD(1)) COMMENT 'where it was first seen',
     GitBranch      SimpleAggregateFunction(any, String) CODEC(ZSTD(1)),
     GitDirty       SimpleAggregateFunction(any, String) CODEC(ZSTD(1))
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (ProgramName, ProgramVersion, Parts, Part)
-SETTINGS index_granularity = 1024${durable};
+SETTINGS index_granularity = 1024;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS ell_program_versions_mv TO ell_program_versions AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS ell_program_sources_mv TO ell_program_sources AS
 WITH splitByChar('/', LogAttributes['ell.program.part']) AS numbers
 SELECT
     LogAttributes['ell.program.name'] AS ProgramName,
@@ -38,50 +38,33 @@ SELECT
     LogAttributes['ell.program.proto.encoding'] AS ProtoEncoding,
     toUInt8(LogAttributes['ell.program.partial'] = 'true') AS Partial,
     LogAttributes['ell.program.warnings'] AS Warnings,
+    LogAttributes['ell.program.uses'] AS Uses,
     LogAttributes['ell.program.git.commit'] AS GitCommit,
     LogAttributes['ell.program.git.branch'] AS GitBranch,
     LogAttributes['ell.program.git.dirty'] AS GitDirty
 FROM otel_logs
 WHERE LogAttributes['event.name'] = 'ell.program' AND LogAttributes['ell.program.name'] != '' AND LogAttributes['ell.program.version'] != '';
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS ell_program_versions_spans_mv TO ell_program_versions AS
-SELECT
-    SpanAttributes['ell.program.name'] AS ProgramName,
-    SpanAttributes['ell.program.version'] AS ProgramVersion,
-    toUInt16(0) AS Parts,
-    toUInt16(0) AS Part,
-    min(Timestamp) AS FirstSeen,
-    max(Timestamp) AS LastSeen
-FROM otel_traces
-WHERE SpanAttributes['ell.program.name'] != '' AND SpanAttributes['ell.program.version'] != ''
+-- Every version, by its events and by its spans: those are part 0 of 0, for a version whose event has not arrived, and
+-- for when it was last used. The order of the least FirstSeen is the version number.
+CREATE VIEW IF NOT EXISTS ell_program_versions AS
+SELECT ProgramName, ProgramVersion, Parts, Part, FirstSeen, LastSeen, Source, Proto, ProtoEncoding, Partial, Warnings,
+    GitCommit, GitBranch, GitDirty
+FROM ell_program_sources
+UNION ALL
+SELECT ProgramName, toString(ProgramVersion) AS ProgramVersion, toUInt16(0) AS Parts, toUInt16(0) AS Part,
+    min(Started) AS FirstSeen, max(Started) AS LastSeen, '' AS Source, '' AS Proto, '' AS ProtoEncoding,
+    toUInt8(0) AS Partial, '' AS Warnings, '' AS GitCommit, '' AS GitBranch, '' AS GitDirty
+FROM ell_spans
+WHERE ProgramName != '' AND ProgramVersion != ''
 GROUP BY ProgramName, ProgramVersion;
 
-CREATE TABLE IF NOT EXISTS ell_program_edges
-(
-    ProgramName    LowCardinality(String) CODEC(ZSTD(1)),
-    ProgramVersion String CODEC(ZSTD(1)),
-    Kind           LowCardinality(String) CODEC(ZSTD(1)) COMMENT 'uses | parent',
-    TargetName     LowCardinality(String) CODEC(ZSTD(1)),
-    TargetVersion  String CODEC(ZSTD(1)),
-    Optimizer      LowCardinality(String) CODEC(ZSTD(1)),
-    FirstSeen      SimpleAggregateFunction(min, DateTime64(9, 'UTC')) CODEC(ZSTD(1))
-)
-ENGINE = AggregatingMergeTree
-ORDER BY (ProgramName, ProgramVersion, Kind, TargetName, TargetVersion, Optimizer)
-SETTINGS index_granularity = 1024${durable};
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS ell_program_edges_mv TO ell_program_edges AS
-SELECT
-    LogAttributes['ell.program.name'] AS ProgramName,
-    LogAttributes['ell.program.version'] AS ProgramVersion,
-    'uses' AS Kind,
-    JSONExtractString(used, 'name') AS TargetName,
-    JSONExtractString(used, 'version') AS TargetVersion,
-    '' AS Optimizer,
-    Timestamp AS FirstSeen
-FROM otel_logs
-ARRAY JOIN JSONExtractArrayRaw(LogAttributes['ell.program.uses']) AS used
-WHERE LogAttributes['event.name'] = 'ell.program' AND TargetName != '';
+CREATE VIEW IF NOT EXISTS ell_program_edges AS
+SELECT ProgramName, ProgramVersion, 'uses' AS Kind, JSONExtractString(used, 'name') AS TargetName,
+    JSONExtractString(used, 'version') AS TargetVersion, '' AS Optimizer, FirstSeen
+FROM ell_program_sources
+ARRAY JOIN JSONExtractArrayRaw(Uses) AS used
+WHERE TargetName != '';
 
 CREATE TABLE IF NOT EXISTS ell_evaluations
 (
@@ -91,6 +74,8 @@ CREATE TABLE IF NOT EXISTS ell_evaluations
     InvocationId   String CODEC(ZSTD(1)),
     ProgramName    LowCardinality(String) CODEC(ZSTD(1)),
     ProgramVersion LowCardinality(String) CODEC(ZSTD(1)),
+    RunId          LowCardinality(String) CODEC(ZSTD(1)),
+    CaseId         String CODEC(ZSTD(1)),
     Name           LowCardinality(String) CODEC(ZSTD(1)),
     Score          Nullable(Float64) CODEC(ZSTD(1)) COMMENT 'NULL: none given, or no finite number',
     Label          LowCardinality(String) CODEC(ZSTD(1)),
@@ -99,7 +84,7 @@ CREATE TABLE IF NOT EXISTS ell_evaluations
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(Timestamp)
 ORDER BY (ProgramName, ProgramVersion, InvocationId, Name, Timestamp, SpanId)
-SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1${durable};
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS ell_evaluations_mv TO ell_evaluations AS
 WITH toFloat64OrNull(LogAttributes['gen_ai.evaluation.score.value']) AS given
@@ -110,9 +95,32 @@ SELECT
     LogAttributes['ell.invocation.id'] AS InvocationId,
     LogAttributes['ell.program.name'] AS ProgramName,
     LogAttributes['ell.program.version'] AS ProgramVersion,
+    LogAttributes['test.suite.run.id'] AS RunId,
+    LogAttributes['test.case.id'] AS CaseId,
     LogAttributes['gen_ai.evaluation.name'] AS Name,
     if(isFinite(given), given, NULL) AS Score,
     LogAttributes['gen_ai.evaluation.score.label'] AS Label,
     LogAttributes['gen_ai.evaluation.explanation'] AS Explanation
 FROM otel_logs
 WHERE LogAttributes['event.name'] = 'gen_ai.evaluation.result';
+
+-- name@label points to a version; the last one said is in force, and one that points nowhere has been taken back.
+CREATE TABLE IF NOT EXISTS ell_labels
+(
+    ProgramName    LowCardinality(String) CODEC(ZSTD(1)),
+    Label          LowCardinality(String) CODEC(ZSTD(1)),
+    Timestamp      DateTime64(9, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    ProgramVersion String CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (ProgramName, Label, Timestamp)
+SETTINGS index_granularity = 1024;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS ell_labels_mv TO ell_labels AS
+SELECT
+    LogAttributes['ell.program.name'] AS ProgramName,
+    LogAttributes['ell.label.name'] AS Label,
+    Timestamp,
+    LogAttributes['ell.program.version'] AS ProgramVersion
+FROM otel_logs
+WHERE LogAttributes['event.name'] = 'ell.label' AND Label != '' AND ProgramName != '';

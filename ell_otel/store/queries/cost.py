@@ -3,7 +3,8 @@
 A model goes by its response name; else by that without its date (``gpt-4o-2024-08-06`` → ``gpt-4o``,
 ``claude-3-7-sonnet-20250219`` → ``claude-3-7-sonnet``); else by the name it was asked for, and that without its date:
 the first of these that the price table knows. Cached input tokens are part of the input tokens and charged at their
-own price; reasoning tokens are part of the output tokens. No price, or no reported usage: NULL.
+own price; reasoning tokens are part of the output tokens. A request in a batch, or at the flex tier, costs the batch
+factor of its model's price. No price, no reported usage, or a tier without a published price (priority): NULL.
 """
 
 # ruff: noqa: S608 - SQL is put together from constants of this package; what users give is always a bound parameter
@@ -14,6 +15,7 @@ from typing import Final
 
 from ell_otel import semconv
 from ell_otel.store.client import Store
+from ell_otel.store.prices import USER
 from ell_otel.store.queries.results import UnpricedModel
 
 UNDATED: Final = r"replaceRegexpOne({}, '-(\\d{{4}}-\\d{{2}}-\\d{{2}}|\\d{{8}})$', '')"
@@ -21,12 +23,17 @@ _CANDIDATES: Final = ", ".join(f"{name}, {UNDATED.format(name)}" for name in ("R
 _PRICE_MODEL: Final = f"""arrayFirst(
             name -> has((SELECT groupUniqArray(Model) FROM {semconv.TABLE_PRICES}), name), [{_CANDIDATES}])"""
 
+# What the tier makes of the price. Names of tiers as OpenAI and Anthropic answer them.
+_TIER: Final = """multiIf(ServiceTier IN ('', 'auto', 'default', 'scale', 'standard'), 'standard',
+            ServiceTier IN ('batch', 'flex'), 'batch', ServiceTier)"""
+_FACTOR: Final = "multiIf(Tier = 'standard', 1, Tier = 'batch', BatchFactor, NULL)"
+
 # Over sums or single rows of Input, Cached and Output; NULL as soon as a part that was used has no price.
-_COST: Final = """if(Input IS NULL AND Output IS NULL, NULL, (
+_COST: Final = f"""if(Input IS NULL AND Output IS NULL, NULL, (
         (ifNull(Input, 0) - least(ifNull(Cached, 0), ifNull(Input, 0))) * InputPrice
         + if(ifNull(Cached, 0) > 0, least(Cached, ifNull(Input, 0)) * ifNull(CachedInputPrice, InputPrice), 0)
         + if(ifNull(Output, 0) > 0, Output * OutputPrice, 0)
-    ) / 1e6)"""
+    ) / 1e6 * {_FACTOR})"""
 
 
 def priced_inferences(keys: str, where: str = "1") -> str:
@@ -41,19 +48,20 @@ def priced_inferences(keys: str, where: str = "1") -> str:
     FROM (
         SELECT {keys}, ResponseModel, RequestModel, {_PRICE_MODEL} AS PriceModel,
             if(ResponseModel = '', RequestModel, ResponseModel) AS Model,
-            toStartOfDay(Started) AS Day,
+            {_TIER} AS Tier, toStartOfDay(Started) AS Day,
             sum(InputTokens) AS Input, sum(OutputTokens) AS Output, sum(CachedInputTokens) AS Cached,
             count() AS Inferences, max(Started) AS LastStarted,
             countIf(StatusCode != 'Error') AS Succeeded,
             countIf(StatusCode != 'Error' AND InputTokens IS NULL AND OutputTokens IS NULL) AS Unreported
-        FROM {semconv.TABLE_INFERENCES} FINAL
+        FROM {semconv.TABLE_INFERENCES}
         WHERE {where}
-        GROUP BY {keys}, ResponseModel, RequestModel, Day
+        GROUP BY {keys}, ResponseModel, RequestModel, Tier, Day
     ) AS used
     ASOF LEFT JOIN (
         SELECT Model AS PricedModel, toDateTime(ValidFrom, 'UTC') AS PricedFrom,
-            InputPrice, CachedInputPrice, OutputPrice
+            InputPrice, CachedInputPrice, OutputPrice, BatchFactor
         FROM {semconv.TABLE_PRICES} FINAL
+        WHERE Owner = '{USER}' OR Model NOT IN (SELECT Model FROM {semconv.TABLE_PRICES} WHERE Owner = '{USER}')
     ) AS price ON used.PriceModel = price.PricedModel AND used.Day >= price.PricedFrom
 )"""
 

@@ -66,7 +66,7 @@ def invocations(
         parameters |= {"last_ns": nanoseconds, "last_span": span_id}
     rows = store.query(
         f"""
-        SELECT {_HEAD} FROM {semconv.TABLE_INVOCATIONS} FINAL
+        SELECT {_HEAD} FROM {semconv.TABLE_INVOCATIONS}
         WHERE {" AND ".join(conditions) or "1"}
         ORDER BY Started DESC, SpanId DESC LIMIT {{page:UInt32}}
         """,
@@ -220,7 +220,7 @@ def _distinct(heads: list[dict[str, Any]], name: str) -> list[str]:
 
 
 def _find_heads(store: Store, wanted: str) -> list[dict[str, Any]]:
-    select = f"SELECT {_HEAD} FROM {semconv.TABLE_INVOCATIONS} FINAL WHERE"
+    select = f"SELECT {_HEAD} FROM {semconv.TABLE_INVOCATIONS} WHERE"
     found = store.query(f"{select} InvocationId = {{id:String}} ORDER BY Started DESC LIMIT 1", {"id": wanted})
     if not found and len(wanted) >= MIN_PREFIX:
         sql = f"{select} startsWith(InvocationId, {{id:String}}) ORDER BY Started DESC LIMIT 1 BY id LIMIT 9"
@@ -243,7 +243,7 @@ def _inferences(store: Store, span: Mapping[str, object]) -> tuple[Inference, ..
             ReasoningOutputTokens AS reasoning_output_tokens, cost, {_ERROR} AS error,
             system, input_messages, output_messages
         FROM (
-            SELECT * FROM {semconv.TABLE_INFERENCES} FINAL WHERE InvocationId = {{id:String}}
+            SELECT * FROM {semconv.TABLE_INFERENCES} WHERE InvocationId = {{id:String}}
         ) AS inference
         LEFT JOIN (
             SELECT SpanId AS priced_span, Cost AS cost FROM {priced_inferences("SpanId", "InvocationId = {id:String}")}

@@ -25,7 +25,7 @@ def _runs(key: str, where: str) -> str:
     return f"""(
     SELECT {key} AS run_key, toNullable(count()) AS invocations, toNullable(countIf(StatusCode = 'Error')) AS errors,
         toNullable(quantile(0.5)(Duration) / 1e6) AS p50_ms, toNullable(quantile(0.95)(Duration) / 1e6) AS p95_ms
-    FROM {semconv.TABLE_INVOCATIONS} FINAL WHERE {where} GROUP BY run_key
+    FROM {semconv.TABLE_INVOCATIONS} WHERE {where} GROUP BY run_key
 )"""
 
 
@@ -161,8 +161,8 @@ def counts(store: Store) -> Counts:
             (SELECT count() FROM {semconv.TABLE_LOGS}) AS records,
             (SELECT uniqExact(ProgramName) FROM {semconv.TABLE_PROGRAM_VERSIONS}) AS programs,
             (SELECT count() FROM {NUMBERED}) AS versions,
-            (SELECT count() FROM {semconv.TABLE_INVOCATIONS} FINAL) AS invocations,
-            (SELECT count() FROM {semconv.TABLE_INFERENCES} FINAL) AS inferences,
+            (SELECT count() FROM {semconv.TABLE_INVOCATIONS}) AS invocations,
+            (SELECT count() FROM {semconv.TABLE_INFERENCES}) AS inferences,
             (SELECT count() FROM {semconv.TABLE_EVALUATIONS} FINAL) AS evaluations
         """
     )
@@ -172,10 +172,10 @@ def counts(store: Store) -> Counts:
 def attribution(store: Store) -> Attribution:
     """How many model requests name no program, and which instrumentations described requests that another had."""
     counted = store.query(
-        f"SELECT countIf(ProgramName = '') AS unknown, count() AS all FROM {semconv.TABLE_INFERENCES} FINAL"
+        f"SELECT countIf(ProgramName = '') AS unknown, count() AS all FROM {semconv.TABLE_INFERENCES}"
     )
     twice = store.query(
-        f"SELECT Producer, count() AS spans FROM {semconv.TABLE_DUPLICATES} FINAL GROUP BY Producer ORDER BY Producer"
+        f"SELECT Producer, count() AS spans FROM {semconv.TABLE_DUPLICATES} GROUP BY Producer ORDER BY Producer"
     )
     return Attribution(
         inferences=int(str(counted[0]["all"])),

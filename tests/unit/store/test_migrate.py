@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import re
+import time
 from collections.abc import Callable
-from datetime import date
 from importlib import resources
 
 import pytest
-from store_rows import evaluation, hash_of, inference, invocation, program_event, rows_of
+from store_rows import T0, evaluation, hash_of, invocation, program_event, record, rows_of
 
 from ell_otel import semconv
+from ell_otel.config import resolve
 from ell_otel.errors import MigrationError, StoreError
-from ell_otel.store import queries
+from ell_otel.store import queries, targets
 from ell_otel.store.client import Store
-from ell_otel.store.migrate import migrate, statements, status
+from ell_otel.store.migrate import migrate, plan, statements, status
 from ell_otel.store.writer import LOG_COLUMNS, TRACE_COLUMNS, write
 
 Open = Callable[..., Store]
-NAMES = ["0001_otel.sql", "0002_invocations.sql", "0003_programs.sql", "0004_prices.sql", "0005_duplicates.sql"]
+NAMES = ["0001_otel.sql", "0002_spans.sql", "0003_programs.sql", "0004_prices.sql"]
 
 
 def test_a_dry_run_lists_and_changes_nothing(opened: Open) -> None:
@@ -93,9 +93,7 @@ def test_an_edited_file_and_a_gap_in_the_record_are_found(opened: Open) -> None:
 def test_a_failing_statement_is_named_with_what_to_do(opened: Open) -> None:
     store = opened()
     store.command("CREATE TABLE otel_traces (Timestamp DateTime64(9)) ENGINE = MergeTree ORDER BY Timestamp")
-    with pytest.raises(
-        MigrationError, match=r"0001_otel.sql stopped at 'CREATE MATERIALIZED VIEW.*Run `ell-otel migrate`"
-    ):
+    with pytest.raises(MigrationError, match=r"0001_otel.sql stopped at 'CREATE VIEW.*Run `ell-otel migrate`"):
         migrate(store)
 
 
@@ -141,23 +139,54 @@ def test_every_attribute_name_in_the_sql_stands_in_semconv() -> None:
     assert {one or other for one, other in used} <= known
 
 
-def test_every_price_names_its_source_and_its_days() -> None:
-    text = (resources.files("ell_otel.store") / "prices.csv").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
-    assert len({(row["model"], row["valid_from"]) for row in rows}) == len(rows) > 40
-    for row in rows:
-        assert row["source"].startswith("https://")
-        assert float(row["input"]) > 0
-        assert date.fromisoformat(row["valid_from"]) <= date.fromisoformat(row["checked_on"]), row
-        if row["cached_input"]:
-            assert float(row["cached_input"]) < float(row["input"])
+def test_every_statement_for_a_cluster_is_one_that_the_engine_can_read(opened: Open) -> None:
+    store, on = opened(), r"ON CLUSTER 'it\'s'"
+    adapted = [one for text in _texts() for each in statements(text) for one in targets.cluster("it's")(each)]
+    for each in adapted:
+        store.query(f"EXPLAIN AST {each}")
+        assert on in each.partition("\n")[0], each
+    text = "\n".join(adapted)
+    for table in ("otel_traces", "otel_logs", "ell_spans", "ell_evaluations", "ell_program_sources", "ell_labels"):
+        assert f"CREATE TABLE IF NOT EXISTS {table}_local {on}" in text
+        assert f"Distributed('it\\'s', currentDatabase(), {table}_local, " in text
+    assert f"ell_spans_mv {on} TO ell_spans_local AS" in text
+    assert "FROM otel_traces_local" in text
+    replicated = re.findall(r"ENGINE = Replicated\w+\('(/clickhouse/[^']+)', '([^']+)'(?:, CheckedOn)?\)", text)
+    assert len(replicated) == 7
+    assert all("{shard}" in path + replica and "{replica}" in replica for path, replica in replicated)
 
 
-def test_a_corrected_price_replaces_the_one_that_was_loaded(opened: Open) -> None:
+def test_a_cluster_needs_a_server_and_tables_over_all_its_nodes(opened: Open) -> None:
+    with pytest.raises(MigrationError, match=r"is no cluster: name a server of main with --store"):
+        migrate(opened(), resolve({}, cluster="main"))
+
+
+def test_the_plan_is_what_a_run_would_do(opened: Open) -> None:
+    store = opened()
+    planned = plan(store, resolve({}, keep=("otel_traces=30",)))
+    assert store.query("SHOW TABLES") == []
+    for statement in planned:
+        store.command(statement)
+    assert planned[-1] == "ALTER TABLE otel_traces MODIFY TTL toDateTime(Timestamp) + toIntervalDay(30)"
+    write(store, invocation(1, "a.b", hash_of("1"), Timestamp=time.time_ns()))
+    assert queries.counts(store).invocations == 1
+
+
+def _texts() -> list[str]:
+    folder = resources.files("ell_otel.store") / "migrations"
+    return [(folder / name).read_text(encoding="utf-8") for name in NAMES]
+
+
+def test_a_label_points_where_it_was_put_last_and_edges_come_from_events(opened: Open) -> None:
     store = opened()
     migrate(store)
-    store.command("INSERT INTO ell_prices VALUES ('gpt-4o', '2024-08-06', 99, 99, 99, 'old', '2024-08-07')")
-    migrate(store)
-    write(store, inference(1, "a.b", hash_of("1"), "gpt-4o", {"input_tokens": 1_000_000, "output_tokens": 0}))
-    write(store, invocation(1, "a.b", hash_of("1")))
-    assert queries.invocations(store)[0].cost == 2.5
+    event = {"event.name": "ell.label", "ell.program.name": "a.b", "ell.label.name": "production"}
+    for n in (1, 2):
+        put = record({**event, "ell.program.version": hash_of(str(n))}, Timestamp=T0 + n)
+        write(store, rows_of(put, put))
+    sql = "SELECT argMax(ProgramVersion, Timestamp) AS version, count() AS puts FROM ell_labels FINAL"
+    assert store.query(sql) == [{"version": hash_of("2"), "puts": 2}]
+    uses = {"ell.program.uses": '[{"name": "a.c", "version": "c1:2"}]'}
+    write(store, program_event("a.b", hash_of("1"), attributes=uses))
+    (edge,) = store.query("SELECT ProgramName, Kind, TargetName, TargetVersion FROM ell_program_edges")
+    assert edge == {"ProgramName": "a.b", "Kind": "uses", "TargetName": "a.c", "TargetVersion": "c1:2"}

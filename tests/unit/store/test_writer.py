@@ -35,7 +35,7 @@ def test_what_is_sent_again_counts_once_before_and_after_the_merge(opened: Open)
     for _ in range(3):
         write(store, rows)
     before = _summary(store)
-    for table in ("otel_traces", "otel_logs", "ell_invocations", "ell_inferences", "ell_evaluations"):
+    for table in ("otel_traces", "otel_logs", "ell_spans", "ell_program_sources", "ell_evaluations"):
         store.command(f"OPTIMIZE TABLE {table} FINAL")
     assert _summary(store) == before == (1, 1, 1, 1, 1000, 0.0035, 0.5, 1, 2)
     counts = queries.counts(store)
