@@ -304,7 +304,7 @@ def test_health_says_what_was_lost_doubled_unknown_and_unpriced(ask: Ask) -> Non
 
 def test_health_says_what_the_tables_take(store: Store, ask: Ask) -> None:
     sizes = {row["table"]: row for row in ask(health.SIZES)}
-    assert {"otel_traces", "otel_logs", "ell_invocations"} <= set(sizes)
+    assert {"otel_traces", "otel_logs", "ell_spans"} <= set(sizes)
     assert all(row["rows"] > 0 and row["on_disk"] > 0 for row in sizes.values())
     assert ask(health.PARTS)[0]["parts"] >= 1
     assert all(0 <= row["used"] <= 1 for row in ask(health.DISKS))
