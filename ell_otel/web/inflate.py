@@ -15,6 +15,9 @@ from ell_otel.errors import DecodeError
 
 PIECE_BYTES: Final = 1 << 20
 """The most that is decompressed at a time."""
+_MEMBERS: Final = 100
+"""Most gzip members or zstd frames without contents: beginning one costs 0.1 ms, however little is in it."""
+_MEMBER_BYTES: Final = 64 << 10  # so much contents pays for one more
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _ZSTD_WINDOW_LOG: Final = 23  # 8 MiB, which every decoder must support; more is memory on a stranger's word
 
@@ -49,6 +52,7 @@ class Inflater:
         self._size = 0
         self._stream = None if self._encoding in {"", "identity"} else _decompressor(self._encoding)
         self._begun = False
+        self._members = 1
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
         """What the chunk holds. Raises ``TooLargeError`` beyond the limit, ``DecodeError`` for damaged data."""
@@ -62,7 +66,7 @@ class Inflater:
             if self._stream.eof:  # another gzip member or zstd frame follows
                 if not chunk:
                     return
-                self._stream = _decompressor(self._encoding)
+                self._stream = self._next_member()
             if piece := self._decompressed(self._stream, chunk):
                 yield self._counted(piece)
             if self._stream.eof:
@@ -76,6 +80,12 @@ class Inflater:
         """Raise ``DecodeError`` when the body ended in the midst of its compressed data."""
         if self._stream is not None and self._begun and not self._stream.eof:
             raise DecodeError(f"the {self._encoding} body ends too early")
+
+    def _next_member(self) -> _Decompressor:
+        self._members += 1
+        if self._members > _MEMBERS + self._size // _MEMBER_BYTES:
+            raise DecodeError(f"the {self._encoding} body has {self._members} members and little in them; send one")
+        return _decompressor(self._encoding)
 
     def _decompressed(self, stream: _Decompressor, chunk: bytes) -> bytes:
         try:

@@ -113,14 +113,27 @@ def cgroup(controller: str, limit: str, value: int) -> Iterator[list[str]]:
         subprocess.run(["rmdir", str(group)], check=False, capture_output=True)
 
 
-def other_clock(file: Path, offset: str) -> dict[str, str]:
-    """Variables of a process whose clock is off by what ``file`` says: ``+1d``, ``-1d``. Write to it, and it jumps."""
-    if not FAKETIME.exists():
-        pytest.skip("libfaketime is not installed: `make test` installs it (apt-get install faketime)")
-    file.write_text(offset)
-    return {
-        "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+# With the monotonic clock left alone, libfaketime 0.9.10 fails Python's sleep, which is until a time of that clock.
+_SLEEP = "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], seconds) and None\n"
+
+
+class Clock:
+    """A clock that is off by ``+1d`` or ``-1h`` for processes with these ``variables``. ``set``, and it jumps."""
+
+    def __init__(self, folder: Path, offset: str) -> None:
+        if not FAKETIME.exists():
+            pytest.skip("libfaketime is not installed: `make test` installs it (apt-get install faketime)")
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(_SLEEP)
+        self.file = folder / "offset"
+        self.variables = {
+            "LD_PRELOAD": str(FAKETIME),
+            "FAKETIME_TIMESTAMP_FILE": str(self.file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))),
+        }
+        self.set(offset)
+
+    def set(self, offset: str) -> None:
+        self.file.write_text(offset)

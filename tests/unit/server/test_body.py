@@ -57,6 +57,14 @@ def test_a_gzip_file_of_two_members_is_both_of_them() -> None:
     assert read(gzip.compress(b"a") + gzip.compress(b"b"), "gzip") == b"ab"
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_body_of_many_empty_members_is_refused_after_the_first_hundred(encoding: str) -> None:
+    empty = PACK[encoding](b"")
+    assert read(empty * 99 + PACK[encoding](b"a"), encoding) == b"a"
+    with pytest.raises(DecodeError, match="101 members"):
+        read(empty * 101, encoding)
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "lz4"])
 def test_a_bomb_is_refused_before_it_has_unfolded(encoding: str) -> None:
     bomb = PACK[encoding](bytes(256 << 20))
