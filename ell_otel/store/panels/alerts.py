@@ -10,7 +10,6 @@ from ell_otel import semconv
 from ell_otel.store.panels.parts import (
     EVALUATIONS,
     IN_RANGE,
-    INVOCATIONS,
     numbered,
 )
 from ell_otel.store.queries.cost import priced_inferences
@@ -26,7 +25,7 @@ GROUP BY program HAVING dollars > 0
 
 ERROR_RATE: Final = f"""
 SELECT ProgramName AS program, countIf(StatusCode = 'Error') / count() AS error_rate
-FROM {INVOCATIONS} WHERE {IN_RANGE}
+FROM {semconv.TABLE_INVOCATIONS} WHERE {IN_RANGE}
 GROUP BY program HAVING count() >= {ENOUGH_CALLS}
 """
 
@@ -61,7 +60,7 @@ def _after_and_before(value: str, table: str, count: str, time: str = "") -> str
 
 SLOWER: Final = f"""
 SELECT program, label AS version, after / before AS ratio
-FROM {_after_and_before("quantile(0.95)(Duration)", INVOCATIONS, "count()", "Started")}
+FROM {_after_and_before("quantile(0.95)(Duration)", semconv.TABLE_INVOCATIONS, "count()", "Started")}
 WHERE before > 0
 """
 

@@ -8,9 +8,7 @@ from typing import Final
 
 from ell_otel import semconv
 from ell_otel.store.panels.parts import (
-    DUPLICATES,
     IN_RANGE,
-    INFERENCES,
 )
 from ell_otel.store.queries.cost import priced_inferences
 from ell_otel.store.queries.references import NUMBERED
@@ -66,19 +64,20 @@ FROM {table} WHERE $__timeFilter({time})"""
 REPEATED: Final = " UNION ALL ".join(
     (
         _twice(semconv.TABLE_TRACES, "TraceId, SpanId", "Timestamp"),
+        _twice(semconv.TABLE_SPANS, "TraceId, SpanId", "Started"),
         _twice(semconv.TABLE_EVALUATIONS, "InvocationId, Name, Timestamp, SpanId", "Timestamp"),
     )
 )
 
 TWO_REPORTERS: Final = f"""
 SELECT Producer AS producer, RequestModel AS model, count() AS spans
-FROM {DUPLICATES} WHERE {IN_RANGE}
+FROM {semconv.TABLE_DUPLICATES} WHERE {IN_RANGE}
 GROUP BY producer, model ORDER BY spans DESC
 """
 
 ATTRIBUTION: Final = f"""
 SELECT $__timeInterval(Started) AS time, countIf(ProgramName = '') / count() AS unknown
-FROM {INFERENCES} WHERE {IN_RANGE}
+FROM {semconv.TABLE_INFERENCES} WHERE {IN_RANGE}
 GROUP BY time ORDER BY time
 """
 

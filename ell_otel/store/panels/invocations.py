@@ -8,12 +8,10 @@ from typing import Final
 
 from ell_otel import semconv
 from ell_otel.store.panels.parts import (
-    CONTENTS,
     ERROR,
     EVALUATIONS,
     EVERYTHING,
     IN_RANGE,
-    INVOCATIONS,
     RUNS,
     among,
     chosen,
@@ -51,14 +49,14 @@ ORDER BY program, number DESC LIMIT 1000
 
 OUTCOMES: Final = f"""
 SELECT $__timeInterval(Started) AS time, countIf(StatusCode != 'Error') AS ok, countIf(StatusCode = 'Error') AS error
-FROM {INVOCATIONS} WHERE {_WHERE}
+FROM {semconv.TABLE_INVOCATIONS} WHERE {_WHERE}
 GROUP BY time ORDER BY time
 """
 
 _PAGE_OF_RUNS: Final = f"""
     SELECT Started, InvocationId, TraceId, ProgramName, ProgramVersion, ServiceName, Duration, StatusCode,
         {ERROR} AS error
-    FROM {INVOCATIONS} WHERE {_WHERE}
+    FROM {semconv.TABLE_INVOCATIONS} WHERE {_WHERE}
     ORDER BY Started DESC, SpanId DESC LIMIT {_PAGE}"""
 _ON_PAGE: Final = f"{IN_RANGE} AND InvocationId IN (SELECT InvocationId FROM ({_PAGE_OF_RUNS}))"
 
@@ -104,7 +102,7 @@ _OF_ONE: Final = f"TraceId = {chosen('trace')} AND InvocationId = {chosen('invoc
 
 CALL: Final = f"""
 SELECT Arguments AS arguments, Result AS result
-FROM {CONTENTS} WHERE {_OF_ONE} AND (Arguments != '' OR Result != '')
+FROM {semconv.TABLE_INVOCATION_CONTENTS} WHERE {_OF_ONE} AND (Arguments != '' OR Result != '')
 ORDER BY Started
 """
 
@@ -127,7 +125,7 @@ FROM (
         {_PARTS.format("InputMessages")},
         {_PARTS.format("OutputMessages")}
     ) AS everything
-    FROM {CONTENTS} WHERE {_OF_ONE}
+    FROM {semconv.TABLE_INVOCATION_CONTENTS} WHERE {_OF_ONE}
 )
 ARRAY JOIN everything AS said, arrayEnumerate(everything) AS place
 ORDER BY Started, SpanId, place LIMIT 1000

@@ -13,12 +13,8 @@ from ell_otel.store.queries.references import NUMBERED
 EVERYTHING: Final = "*"
 """The value of a variable that chooses nothing in particular."""
 
-# What is read, each row once.
-INVOCATIONS: Final = f"{semconv.TABLE_INVOCATIONS} FINAL"
-INFERENCES: Final = f"{semconv.TABLE_INFERENCES} FINAL"
-CONTENTS: Final = f"{semconv.TABLE_INVOCATION_CONTENTS} FINAL"
+# What is read, each row once: the others are views, which see to that.
 EVALUATIONS: Final = f"{semconv.TABLE_EVALUATIONS} FINAL"
-DUPLICATES: Final = f"{semconv.TABLE_DUPLICATES} FINAL"
 
 MODEL: Final = "if(ResponseModel = '', RequestModel, ResponseModel)"
 ERROR: Final = "if(StatusCode != 'Error', '', if(ErrorType != '', ErrorType, StatusMessage))"
@@ -62,7 +58,7 @@ def ran(key: str, where: str) -> str:
     SELECT {key} AS ran_key, toNullable(count()) AS calls,
         toNullable(countIf(StatusCode = 'Error') / count()) AS error_rate,
         toNullable(quantile(0.5)(Duration) / 1e6) AS p50, toNullable(quantile(0.95)(Duration) / 1e6) AS p95
-    FROM {INVOCATIONS} WHERE {where} GROUP BY ran_key
+    FROM {semconv.TABLE_INVOCATIONS} WHERE {where} GROUP BY ran_key
 )"""
 
 

@@ -12,7 +12,6 @@ from ell_otel.store.panels.parts import (
     EVALUATIONS,
     FIGURES,
     IN_RANGE,
-    INVOCATIONS,
     chosen,
     numbered,
     ran,
@@ -80,10 +79,10 @@ GROUP BY time, version ORDER BY time, version
 """
 
 
-CALLS: Final = _over_time("count() AS calls", INVOCATIONS, _RUNS)
-ERRORS: Final = _over_time("countIf(StatusCode = 'Error') / count() AS error_rate", INVOCATIONS, _RUNS)
+CALLS: Final = _over_time("count() AS calls", semconv.TABLE_INVOCATIONS, _RUNS)
+ERRORS: Final = _over_time("countIf(StatusCode = 'Error') / count() AS error_rate", semconv.TABLE_INVOCATIONS, _RUNS)
 LATENCY: Final = _over_time(
-    "quantile(0.5)(Duration) / 1e6 AS p50, quantile(0.95)(Duration) / 1e6 AS p95", INVOCATIONS, _RUNS
+    "quantile(0.5)(Duration) / 1e6 AS p50, quantile(0.95)(Duration) / 1e6 AS p95", semconv.TABLE_INVOCATIONS, _RUNS
 )
 SCORES: Final = _over_time(
     "avg(Score) AS score", EVALUATIONS, f"{_SCORES} AND Score IS NOT NULL", "$__timeInterval(Timestamp)"
@@ -101,7 +100,7 @@ SELECT concat('p', toString(toUInt8(level * 100))) AS quantile,
 FROM (
     SELECT if(ProgramVersion = {chosen("before")}, 'before', 'after') AS which,
         arrayMap(ns -> ns / 1e6, quantiles(0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)(Duration)) AS ms
-    FROM {INVOCATIONS} WHERE {_RUNS} AND {_COMPARED} GROUP BY which
+    FROM {semconv.TABLE_INVOCATIONS} WHERE {_RUNS} AND {_COMPARED} GROUP BY which
 ) AS measured
 CROSS JOIN (
     SELECT level, place FROM (SELECT [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99] AS levels)

@@ -11,8 +11,6 @@ from ell_otel.store.panels.parts import (
     BUCKET,
     FIGURES,
     IN_RANGE,
-    INFERENCES,
-    INVOCATIONS,
     MODEL,
     RUNS,
     USES,
@@ -37,7 +35,7 @@ FROM (
     SELECT count() AS calls, countIf(StatusCode = 'Error') / nullIf(calls, 0) AS error_rate,
         if(calls = 0, NULL, quantile(0.5)(Duration) / 1e6) AS p50,
         if(calls = 0, NULL, quantile(0.95)(Duration) / 1e6) AS p95
-    FROM {INVOCATIONS} WHERE {RUNS}
+    FROM {semconv.TABLE_INVOCATIONS} WHERE {RUNS}
 ) AS ran
 CROSS JOIN (
     SELECT sum(Input) AS input, sum(Output) AS output, sum(Cost) AS cost, sum(Unknown) AS unpriced
@@ -47,7 +45,7 @@ CROSS JOIN (
 
 CALLS: Final = f"""
 SELECT {BUCKET} AS time, ProgramName AS program, count() AS calls
-FROM {INVOCATIONS} WHERE {RUNS}
+FROM {semconv.TABLE_INVOCATIONS} WHERE {RUNS}
 GROUP BY time, program ORDER BY time, program
 """
 
@@ -55,7 +53,7 @@ CALLS_BY_VERSION: Final = f"""
 SELECT time, concat(program, ' ', label) AS version, sum(runs) AS calls
 FROM (
     SELECT {BUCKET} AS time, ProgramName, ProgramVersion, count() AS runs
-    FROM {INVOCATIONS} WHERE {RUNS} GROUP BY time, ProgramName, ProgramVersion
+    FROM {semconv.TABLE_INVOCATIONS} WHERE {RUNS} GROUP BY time, ProgramName, ProgramVersion
 ) AS run
 INNER JOIN {numbered()} AS known ON known.program = run.ProgramName AND known.version = run.ProgramVersion
 GROUP BY time, known.program, known.label ORDER BY time, version
@@ -63,32 +61,32 @@ GROUP BY time, known.program, known.label ORDER BY time, version
 
 ERRORS: Final = f"""
 SELECT {BUCKET} AS time, ProgramName AS program, countIf(StatusCode = 'Error') / count() AS error_rate
-FROM {INVOCATIONS} WHERE {RUNS}
+FROM {semconv.TABLE_INVOCATIONS} WHERE {RUNS}
 GROUP BY time, program ORDER BY time, program
 """
 
 LATENCY: Final = f"""
 SELECT {BUCKET} AS time, quantile(0.5)(Duration) / 1e6 AS p50, quantile(0.95)(Duration) / 1e6 AS p95,
     quantile(0.99)(Duration) / 1e6 AS p99
-FROM {INVOCATIONS} WHERE {RUNS}
+FROM {semconv.TABLE_INVOCATIONS} WHERE {RUNS}
 GROUP BY time ORDER BY time
 """
 
 LATENCY_BY_PROGRAM: Final = f"""
 SELECT {BUCKET} AS time, ProgramName AS program, quantile(0.95)(Duration) / 1e6 AS p95
-FROM {INVOCATIONS} WHERE {RUNS}
+FROM {semconv.TABLE_INVOCATIONS} WHERE {RUNS}
 GROUP BY time, program ORDER BY time, program
 """
 
 LATENCY_BY_MODEL: Final = f"""
 SELECT {BUCKET} AS time, {MODEL} AS model, quantile(0.95)(Duration) / 1e6 AS p95
-FROM {INFERENCES} WHERE {USES}
+FROM {semconv.TABLE_INFERENCES} WHERE {USES}
 GROUP BY time, model ORDER BY time, model
 """
 
 TOKENS: Final = f"""
 SELECT {BUCKET} AS time, {MODEL} AS model, ifNull(sum(InputTokens), 0) AS input, ifNull(sum(OutputTokens), 0) AS output
-FROM {INFERENCES} WHERE {USES}
+FROM {semconv.TABLE_INFERENCES} WHERE {USES}
 GROUP BY time, model ORDER BY time, model
 """
 
@@ -124,7 +122,7 @@ FROM (
         quantile(0.5)(Duration) / 1e6 AS p50, quantile(0.95)(Duration) / 1e6 AS p95,
         sum(InputTokens) AS input, sum(OutputTokens) AS output, sum(CachedInputTokens) AS cached,
         sum(ReasoningOutputTokens) AS reasoning
-    FROM {INFERENCES} WHERE {USES} GROUP BY model
+    FROM {semconv.TABLE_INFERENCES} WHERE {USES} GROUP BY model
 ) AS asked
 LEFT JOIN (
     SELECT Model AS priced_model, sum(Cost) AS cost, sum(Unknown) AS unpriced
