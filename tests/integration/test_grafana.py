@@ -22,7 +22,7 @@ from ell_otel.dashboards import alerts, dashboards
 BY_NAME = dashboards()
 COLLECTOR = Path(__file__).parents[2] / "collector"
 TRAFFIC = COLLECTOR / "demo" / "traffic.py"
-MAILS = 20  # each makes three invocations, in each of three rounds
+MAILS = 20  # each makes three invocations, in each of two rounds
 # The demo loses nothing, runs one instrumentation, uses models with a price and sends the source of all it runs.
 WELL = {"Lost, as told by the senders", "Model calls that two instrumentations describe", "Models without a price"} | {
     "Versions whose source has not arrived"
@@ -70,15 +70,15 @@ class Grafana:
 
 @pytest.fixture(scope="module")
 def grafana(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grafana]:
-    """What the compose file's demo sends in three rounds, over OTLP into ``ell-otel serve``, with its reader's token."""
+    """What the compose file's demo sends in two rounds, over OTLP into ``ell-otel serve``, with its reader's token."""
     directory = tmp_path_factory.mktemp("served") / ".ell"
     with served(directory) as ports:
         sent = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{ports['OTLP/HTTP']}", "OTEL_SERVICE_NAME": "mail"}
         contents = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"}
         environment = {name: value for name, value in os.environ.items() if name != "ELL_OTEL_DIR"} | sent | contents
-        subprocess.run([sys.executable, TRAFFIC, "3"], env=environment, check=True, timeout=300, capture_output=True)
+        subprocess.run([sys.executable, TRAFFIC, "2"], env=environment, check=True, timeout=300, capture_output=True)
         made = Grafana(ports["ClickHouse HTTP"], (directory / "token").read_text().strip())
-        made.wait_for("SELECT count() FROM ell_invocations", 3 * 3 * MAILS)
+        made.wait_for("SELECT count() FROM ell_invocations", 2 * 3 * MAILS)
         yield made
         made.close()
 
