@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -162,3 +163,25 @@ def test_fifty_senders_of_single_spans_make_no_storm_of_parts(tmp_path: Path) ->
     assert verdict.acked > 100
     assert clean(verdict), verdict
     assert max(parts.values()) < 300, parts
+
+
+def test_a_copy_of_the_folder_of_a_server_that_has_ended_is_a_backup(tmp_path: Path) -> None:
+    ledger = Ledger()
+    server = Server(tmp_path / ".ell")
+    assert server.started
+    senders = Senders(server, ledger, 0, threads=2)
+    time.sleep(1)
+    senders.end()
+    assert server.end() == 0
+    shutil.copytree(tmp_path / ".ell", tmp_path / "restored" / ".ell")
+    everything = []
+    for directory in (tmp_path / ".ell", tmp_path / "restored" / ".ell"):
+        with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
+            everything.append(store.query("SELECT * FROM otel_traces ORDER BY TraceId, SpanId"))
+    assert everything[0] == everything[1]
+    assert len(everything[0]) >= len(ledger.numbers("acked")) > 0
+    server = Server(tmp_path / "restored" / ".ell")  # and it is served and written to
+    assert server.started
+    Senders(server, ledger, STEP, threads=1, most=5).end()
+    assert server.end() == 0
+    assert clean(audit(tmp_path / "restored" / ".ell", ledger))
