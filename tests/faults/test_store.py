@@ -173,7 +173,7 @@ def test_a_copy_of_the_folder_of_a_server_that_has_ended_is_a_backup(tmp_path: P
     time.sleep(1)
     senders.end()
     assert server.end() == 0
-    shutil.copytree(tmp_path / ".ell", tmp_path / "restored" / ".ell")
+    shutil.copytree(tmp_path / ".ell", tmp_path / "restored" / ".ell", symlinks=True)  # as `cp -a`
     everything = []
     for directory in (tmp_path / ".ell", tmp_path / "restored" / ".ell"):
         with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
