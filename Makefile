@@ -12,19 +12,44 @@ TOOLS := for tool in strace:strace ip:iproute2 mkfs.ext4:e2fsprogs prlimit:util-
   command -v $${tool%%:*} >/dev/null || apt-get install -y -qq $${tool\#\#*:} || echo "$${tool%%:*} is missing: its tests are skipped"; \
 done
 
-.PHONY: demo test faults check lint types generated generate format clean help
+.PHONY: demo test clients collector faults check lint types generated generate format clean help
 
 help:
 	@echo "make demo      install, then run the whole product on a local model: no key, no network"
 	@echo "make test      install, then run the tests"
 	@echo "make faults    kill, starve and damage it for half an hour: what make test does, many times over"
+	@echo "make collector build the OpenTelemetry Collector of collector/otelcol into build/otelcol (with Go, some seven minutes)"
 	@echo "make check     lint, layers, types, generated files up to date"
 	@echo "make generate  write the generated files anew"
 
 demo: $(VENV)/.demo
 	$(BIN)/ell-otel demo
 
-test: $(VENV)/.dev
+# What is not Python is tested where its tools are: without Go or npm those tests are skipped, which CI takes for a failure.
+HAVE = $(shell command -v $(1) 2>/dev/null)
+CLIENTS := $(if $(call HAVE,go),build/clients/go) $(if $(call HAVE,npm),build/clients/node/.done)
+COLLECTOR := $(if $(call HAVE,go),build/otelcol)
+
+clients: $(CLIENTS)
+
+build/clients/go: $(wildcard tests/clients/go/*)
+	@mkdir -p build/clients
+	CGO_ENABLED=0 go build -C tests/clients/go -trimpath -o $(CURDIR)/$@ .
+
+build/clients/node/.done: $(wildcard tests/clients/node/*)
+	@mkdir -p build/clients/node && cp $^ build/clients/node/
+	npm ci --prefix build/clients/node --no-audit --no-fund --loglevel=error
+	@touch $@
+
+collector: build/otelcol
+
+# The builder's version is that of the components. Its sources go to build/otelcol-source, as its manifest says.
+build/otelcol: collector/otelcol/builder-config.yaml
+	@mkdir -p build
+	CGO_ENABLED=0 go run go.opentelemetry.io/collector/cmd/builder@v0.161.0 --config $<
+	mv build/otelcol-source/otelcol $@
+
+test: $(VENV)/.dev $(CLIENTS) $(COLLECTOR)
 	@$(TOOLS)
 	$(BIN)/python -m pytest -m "not tables" --cov --cov-report=term
 	$(BIN)/python -m pytest -m tables

@@ -204,7 +204,10 @@ class Answer:
             await self._streamed(bytes(held), pieces, send)
 
     async def _streamed(self, first: bytes, pieces: MemoryObjectReceiveStream[bytes | EngineError], send: Send) -> None:
-        """Left without its end when the query fails: who does not know the frame sees a transfer that broke."""
+        """Left without its end when the query fails, so that who does not know the frame sees a transfer that broke.
+
+        But not a compressed one: clients lose what is in their decompressor when the transfer breaks.
+        """
         tag = "".join(secrets.choice(_TAG) for _ in range(_TAG_LENGTH))
         headers = Response(headers=self._about() | {"X-ClickHouse-Exception-Tag": tag}).raw_headers
         headers = [(name, value) for name, value in headers if name != b"content-length"]
@@ -213,7 +216,8 @@ class Answer:
         async for piece in pieces:
             if isinstance(piece, EngineError):
                 frame = _exception_frame(tag, self._headers.told(piece))
-                await _send_body(send, self._packer.pack(frame) + self._packer.finish())
+                packed = self._packer.pack(frame) + self._packer.finish()
+                await _send_body(send, packed, more=not self._packer.encoding)
                 return
             await _send_body(send, piece)
         await _send_body(send, self._packer.finish(), more=False)

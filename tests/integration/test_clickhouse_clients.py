@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from ell_otel.store.client import open_store
 from ell_otel.store.migrate import migrate
 from ell_otel.store.writer import LOG_COLUMNS, TRACE_COLUMNS, Rows, write
 
+CLIENTS = Path(__file__).parents[2] / "build" / "clients"
 ROWS = 500_000
 LATE_ERROR = f"SELECT number, throwIf(number = {ROWS - 1}) FROM numbers({ROWS})"
 NASTY = "a'b\\c\n\td`--ü"
@@ -180,3 +183,59 @@ def test_curl_sees_errors_early_and_late(front: Front) -> None:
     code, said = curl(front, front.url, "-d", LATE_ERROR)
     assert (code, "__exception__" in said) == (18, True), "a partial file"
     assert curl(front, front.url, "-d", "SELECT 1", user="reader:wrong")[0] == 22
+
+
+# -- clickhouse-go, which Grafana and the Collector's exporter use, and @clickhouse/client ----------------------------
+
+
+def reported(*command: object) -> dict[str, Any]:
+    """What a program of ``tests/clients`` says of its steps."""
+    said = subprocess.run([str(each) for each in command], capture_output=True, text=True, timeout=60, check=False)
+    assert said.returncode == 0, said.stderr
+    found: dict[str, Any] = json.loads(said.stdout)
+    return found
+
+
+@pytest.mark.skipif(
+    not (CLIENTS / "go").exists(), reason="build/clients/go is missing: `make clients` builds it, with Go"
+)
+@pytest.mark.parametrize("compression", ["none", "gzip", "lz4", "zstd"])
+def test_clickhouse_go_reads_and_inserts(front: Front, compression: str) -> None:
+    made = reported(CLIENTS / "go", f"127.0.0.1:{front.port}", "ingest", "ingest-token", compression, 5000)
+    assert "code: 516" in made.pop("Wrong")
+    assert made.pop("Seconds") > 0
+    assert made == {
+        "Version": "ell-otel",
+        "Parameters": ["a'bü \\", "42"],
+        "Inserted": 5000,
+        "Streamed": 500_000,
+        "Sum": sum(range(500_000)),
+        "Early": 60,
+        "Late": 395,
+        "Canceled": True,
+    }
+    assert front.store.query(
+        "SELECT uniqExact(LogAttributes['n']) AS n, countIf(Body NOT LIKE '% ü %') AS b FROM otel_logs"
+    ) == [{"n": 5000, "b": 0}]
+
+
+@pytest.mark.skipif(
+    not (CLIENTS / "node").exists(), reason="build/clients/node is missing: `make clients` makes it, with npm"
+)
+@pytest.mark.parametrize("packed", ["true", "false"])
+def test_clickhouse_for_node_reads_and_inserts(front: Front, packed: str) -> None:
+    made = reported(
+        shutil.which("node"), CLIENTS / "node" / "main.mjs", front.url, "ingest", "ingest-token", packed, 3000
+    )
+    assert made == {
+        "ping": True,
+        "parameters": {"s": "a'b\\c\tü", "n": 42, "l": ["x'", "y"]},
+        "inserted": 3000,
+        "streamed": 500_000,
+        "early": "60",
+        "late": "395",
+        "canceled": "Error",
+        "session": 12,
+        "wrong": "516",
+    }
+    assert len(set(bodies(front))) == 3000
