@@ -163,12 +163,15 @@ def ask(folder: Path, *statements: str, user: str = "", files: tuple[str, ...] =
         tree = ElementTree.parse(CLICKHOUSE / name)
         for logger in tree.findall("logger"):
             tree.getroot().remove(logger)  # it would speak where the answers are
+        for disk in tree.findall("storage_configuration/disks/s3"):
+            ElementTree.SubElement(disk, "skip_access_check").text = "1"  # there is no S3 here
         tree.write(folder / "conf" / "config.d" / name)
     users = f"<users_config>{folder}/conf/users.xml</users_config>" if user else ""
     (folder / "conf" / "config.xml").write_text(f"<clickhouse>{users}</clickhouse>")
     if user:
         _named_default(user).write(folder / "conf" / "users.xml")
     environment = os.environ | PASSWORDS | {"ELL_SHARD": "2", "ELL_REPLICA": "b"}
+    environment |= {"ELL_S3_ENDPOINT": "http://127.0.0.1:1/bucket/x/", "ELL_S3_KEY": "k", "ELL_S3_SECRET": "s"}
     arguments = [str(folder / "db"), str(folder / "conf" / "config.xml"), json.dumps(statements)]
     done = subprocess.run(
         [sys.executable, "-c", ASK, *arguments],
@@ -309,3 +312,14 @@ def test_the_servers_configuration_says_what_it_is_meant_to(tables: Path) -> Non
         for replica, letter in ((1, "a"), (2, "b"))
     ]
     assert "TTL event_date + toIntervalDay(7)" in ttl[0][0]
+
+
+def test_the_policy_for_cold_rows_has_the_volume_that_migrate_moves_them_to(tables: Path) -> None:
+    from ell_otel.store.retention import COLD_VOLUME
+
+    (volumes,) = ask(
+        tables,
+        "SELECT volume_name, disks[1], move_factor FROM system.storage_policies WHERE policy_name = 'tiered'",
+        files=("server.xml", "tiered.xml"),
+    )
+    assert volumes == [["hot", "default", 0], [COLD_VOLUME, "s3_cached", 0]]
