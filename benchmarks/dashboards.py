@@ -118,6 +118,7 @@ def _time(store: Store, sql: str, values: dict[str, str], days: int) -> float:
     start = end - days * 24 * 3600
     sql = re.sub(r"\$\{(\w+):percentencode\}", lambda found: values[found[1]], sql)
     sql = re.sub(r"\$__timeFilter\((\w+)\)", rf"\1 >= toDateTime({start}) AND \1 <= toDateTime({end})", sql)
+    sql = sql.replace("$__fromTime", f"toDateTime({start})").replace("$__toTime", f"toDateTime({end})")
     step = max(60, days * 24 * 3600 // 300)
     sql = re.sub(r"\$__timeInterval\((\w+)\)", rf"toStartOfInterval(toDateTime(\1), INTERVAL {step} second)", sql)
     best = float("inf")

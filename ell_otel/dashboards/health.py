@@ -46,7 +46,7 @@ _LAG: Final = table(
     about="Of inserts whose rows have not been merged into larger parts yet: the latest ones.",
 )
 _REPEATED: Final = table(
-    "Rows that came again",
+    "Rows that came again, in the last hour",
     sql.REPEATED,
     {"stored": Column("stored", NUMBER), "distinct": Column("different", NUMBER), "again": Column("again", NUMBER)},
     about="Sent again after an answer that was lost, and not merged yet. Every query counts them once.",
