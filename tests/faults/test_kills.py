@@ -21,7 +21,7 @@ from ell_otel.telemetry.spool import SegmentWriter
 
 KILLS = int(os.environ.get("FAULT_KILLS", "50"))
 SERVER_KILLS = max(4, KILLS // 10)
-POINTS = int(os.environ.get("FAULT_POINTS", "5"))
+POINTS = int(os.environ.get("FAULT_POINTS", "3"))
 STEP = 1_000_000
 
 

@@ -34,7 +34,7 @@ from ell_otel.config import resolve
 from ell_otel.ingest.accept import ATTRIBUTES
 from ell_otel.store.client import open_store
 
-FUZZ_S = int(os.environ.get("FAULT_FUZZ_S", "4"))
+FUZZ_S = int(os.environ.get("FAULT_FUZZ_S", "2"))
 EXAMPLES = int(os.environ.get("FAULT_EXAMPLES", "150"))
 GIB = 1 << 30
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"

@@ -30,12 +30,12 @@ from ell_otel.ingest import forward
 from ell_otel.ingest.service import Service
 from ell_otel.telemetry import providers
 
-OUTAGE_S = float(os.environ.get("FAULT_OUTAGE_S", "1.5"))
+OUTAGE_S = float(os.environ.get("FAULT_OUTAGE_S", "1"))
 
 
 def end_of_trouble(line: Proxy) -> int:
     """Let the line be bad for a while, then well; how many connections were tried until then."""
-    time.sleep(OUTAGE_S)
+    time.sleep(OUTAGE_S + 0.5)  # the first request waits for others for a second
     tried, line.mode = line.connections, "pass"
     return tried
 
@@ -252,11 +252,11 @@ def test_a_disk_that_takes_half_a_second_to_sync_slows_the_answers_and_loses_non
     server = Server(tmp_path / ".ell", *strace("fsync:delay_enter=500000"), more=["--to", f"http://127.0.0.1:{port}"])
     ledger = Ledger()
     senders = Senders(server, ledger, 0, threads=8)
-    time.sleep(4)
+    time.sleep(2)
     senders.end()
     server.kill()
     verdict = audit(tmp_path / ".ell", ledger, waiting=tmp_path / ".ell" / "log")
-    assert verdict.acked >= 16  # a sync serves all who wait for it
+    assert verdict.acked >= 8  # a sync serves all who wait for it
     assert clean(verdict), verdict
 
 

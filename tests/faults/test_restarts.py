@@ -23,8 +23,8 @@ from ell_otel.ingest.sink import Taken
 from ell_otel.telemetry.segments import Frame, Kind, pending
 from ell_otel.telemetry.spool import SegmentWriter
 
-CYCLES = int(os.environ.get("FAULT_CYCLES", "4"))
-SOAK_S = float(os.environ.get("FAULT_SOAK_S", "6"))
+CYCLES = int(os.environ.get("FAULT_CYCLES", "2"))
+SOAK_S = float(os.environ.get("FAULT_SOAK_S", "4"))
 STEP = 1_000_000
 
 

@@ -21,8 +21,8 @@ from ell_otel.errors import EllOtelError
 from ell_otel.store.client import open_store
 from ell_otel.store.migrate import migrate, status
 
-KILLS = max(3, int(os.environ.get("FAULT_KILLS", "50")) // 20)
-POINTS = max(3, int(os.environ.get("FAULT_POINTS", "5")) // 2)
+KILLS = max(2, int(os.environ.get("FAULT_KILLS", "50")) // 20)
+POINTS = max(2, int(os.environ.get("FAULT_POINTS", "3")) // 2)
 STEP = 1_000_000
 
 # Inserts as delivery makes them, while another thread merges all there is and rewrites it.
@@ -153,7 +153,7 @@ def test_fifty_senders_of_single_spans_make_no_storm_of_parts(tmp_path: Path) ->
     server = Server(directory)
     assert server.started
     senders = Senders(server, ledger, 0, threads=50)
-    time.sleep(3)
+    time.sleep(1.5)
     senders.end()
     assert server.end(60) == 0
     with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
