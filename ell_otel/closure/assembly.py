@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from ell_otel.closure.spaces import Kept, Slot, Space, declared_global
 from ell_otel.redact import redact
 
 _FUTURE = "from __future__ import annotations"
+_FILE = '__file__ = globals().get("__file__", "")'  # which a text that is executed as it stands does not have
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ def assemble(resolution: Resolution, root: Kept | None) -> Assembled:
     parts: list[Part] = []
     forms: list[Form] = []
     imports = _import_part(slots, items)
+    if any(slot.kind == "builtin" and slot.name == "__file__" for slot in slots):
+        imports = dataclasses.replace(imports, text=f"{imports.text}\n{_FILE}".lstrip("\n"))
     for part, known in [(imports, None), *(_part(item) for item in items)]:
         if part.text:
             parts.append(part)

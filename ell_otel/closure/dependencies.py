@@ -214,6 +214,13 @@ class Index:
         return tuple(sorted(found))
 
     @remembered
+    def importers(self) -> frozenset[str]:
+        """Other names that `importlib.import_module` is imported under."""
+        nodes = (s.node for s in self.statements if isinstance(s.node, ast.ImportFrom) and s.node.module == "importlib")
+        aliases = (alias for node in nodes for alias in node.names if alias.name == "import_module")
+        return frozenset(alias.asname for alias in aliases if alias.asname)
+
+    @remembered
     def rebound(self) -> dict[str, int]:
         """Names bound anew after something else was bound to them, with the position that settles each."""
         several = {name: self.bindings(name) for name, positions in self.binders.items() if len(positions) > 1}

@@ -52,6 +52,9 @@ class Meanings:
             return self.nested.classify(space, name)
         live = space.live(name)
         positions = space.index.bindings(name)
+        for place, node in reversed(space.index.stars):
+            if (not positions or place > positions[-1]) and self._star_brings(space, node, name):
+                return self._by_star(space, name, node)
         if positions:
             binders = [p for p in positions if name in space.index.statements[p].binds]
             if self._rebound(space, name, live, space.index.statements[binders[-1]]):
@@ -59,9 +62,6 @@ class Meanings:
             if all(space.index.statements[position].is_import for position in binders):
                 return self._by_import(space, name, binders[-1])
             return Slot("defined", name, space)
-        for _, node in reversed(space.index.stars):
-            if self._star_provides(absolute_import(node, space.package), name):
-                return self._by_star(space, name, node)
         return self._without_text(space, name, live)
 
     def _without_text(self, space: Space, name: str, live: Any) -> Slot:
@@ -78,6 +78,11 @@ class Meanings:
 
     def builtin(self, name: str) -> Slot:
         return self._shared.setdefault(("builtin", name), Slot("builtin", name, self.common))
+
+    def is_builtin_yet(self, space: Space, name: str, position: int) -> bool:
+        """Whether a built-in's name, which the module binds only later, is still the built-in (`text = str = str`)."""
+        binders = space.index.binders.get(name, [-1])
+        return space.cells is None and position <= binders[0] and hasattr(builtins, name)
 
     def external(self, module: str, attribute: str, name: str) -> Slot:
         """The slot of an installed module, or of a name from one; equal imports share it."""
@@ -162,8 +167,10 @@ class Meanings:
         return slot, ()
 
     def _star_source(self, space: Space, name: str) -> bool:
-        modules = (absolute_import(node, space.package) for _, node in space.index.stars)
-        return any(self._star_provides(module, name) for module in modules)
+        return any(self._star_brings(space, node, name) for _, node in space.index.stars)
+
+    def _star_brings(self, space: Space, node: ast.ImportFrom, name: str) -> bool:
+        return self._star_provides(absolute_import(node, space.package), name)
 
     def _star_provides(self, module: str, name: str) -> bool:
         """Whether `from module import *` brings the name, through further star imports as well."""

@@ -29,7 +29,8 @@ def name_slots(resolution: Resolution, root: Kept | None) -> list[Slot]:
     for name, claimants in sorted(claims.items()):
         winner = _winner(name, claimants, root)
         for slot in sorted(claimants, key=_prefixed):
-            plain = slot is winner and name not in shadowed.get(slot, ())
+            target = root is not None and slot.space is root.space and name in root.statement.binds
+            plain = slot is winner and (target or name not in shadowed.get(slot, ()))
             slot.text_name = name if plain or slot.kind == "unbound" else _free(_prefixed(slot), taken)
     return slots
 

@@ -44,6 +44,7 @@ class _Order:
         self._open: set[Space] = set()
         self._postponed: list[Space] = []
         self._given: dict[Space, set[str]] = {}
+        self._called: set[Kept] = set()
 
     def run(self) -> list[Item]:
         root, last = self._root, self._root is not None and not self._needed_early(self._root)
@@ -149,12 +150,19 @@ class _Order:
             self._items.append(Members(space, tuple(sorted(fresh)), begins))
 
     def _pulled(self, slot: Slot, user: Kept | None) -> _Task:
-        """The statements behind a name needed now, where an import cycle has not brought them yet."""
+        """The statements behind a name needed now, where an import cycle has not brought them yet.
+
+        And those behind the names that functions among them need once they are called.
+        """
         before = user.position if user is not None and user.space is slot.space else None
         for position in slot.space.index.bindings(slot.name, before):
             kept = slot.space.kept.get(position)
             if kept is not None and kept is not user and (before is None or position < before):
                 yield self._statement(kept)
+                if before is None and slot.space in self._open and kept not in self._called:
+                    self._called.add(kept)
+                    for _, used in kept.uses:
+                        yield self._slot(used.final(), True, None)
 
     def _reaches(self, start: Space, goal: Space) -> bool:
         """Whether the first module's statements use the second one's, directly or through others."""
@@ -174,16 +182,24 @@ class _Order:
         return False
 
     def _needed_early(self, root: Kept) -> bool:
+        """Whether a module as an object has it, or a statement needs it, itself or through functions that it calls."""
         names = root.statement.binds
+        users: dict[Slot, list[tuple[Kept, bool]]] = {}
         for space in self._spaces:
             if any(slot.final().space is root.space and slot.final().name in names for slot in space.members.values()):
                 return True
             for kept in space.kept.values():
-                if kept is root:
-                    continue
-                eager = (slot.final() for reference, slot in kept.uses if reference.eager)
-                if any(slot.space is root.space and slot.name in names for slot in eager):
+                for reference, slot in kept.uses if kept is not root else ():
+                    users.setdefault(slot.final(), []).append((kept, reference.eager))
+        todo, seen = [slot for slot in users if slot.space is root.space and slot.name in names], set()
+        direct = set(todo)
+        while todo:
+            slot = todo.pop()
+            for kept, eager in users.get(slot, ()) if slot not in seen else ():
+                if eager and (slot in direct or kept.statement.applies):
                     return True
+                todo += [kept.space.slots[name].final() for name in kept.statement.binds if name in kept.space.slots]
+            seen.add(slot)
         return False
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
 from ell_otel.closure.parsing import parse_expression
@@ -20,7 +21,9 @@ CHANGING_METHODS = frozenset(
 _CHANGING_PREFIXES = ("add", "set_", "register", "include_", "update_", "insert_", "append_", "extend_", "__set")
 _LEAVES = frozenset({"ctx", "op", "ops", "id", "attr", "lineno", "conversion", "type_comment", "level", "simple"})
 _child_fields: dict[type[ast.AST], tuple[str, ...]] = {}
-READING_CALLS = frozenset({"open", "read_text", "read_bytes", "read", "get_data", "open_text"})
+READING_CALLS = frozenset(
+    {"open", "read_text", "read_bytes", "read", "get_data", "open_text", "open_binary", "readlines", "loadtxt"}
+)
 # Functions of Python's own that change what they are given first.
 CHANGING_FUNCTIONS = frozenset(
     {"setattr", "delattr", "setitem", "delitem", "update_wrapper", "heapify", "heappush", "insort", "shuffle"}
@@ -53,16 +56,21 @@ class LocalImport:
 
 @dataclass(slots=True, eq=False)
 class ImportCall:
-    """An `importlib.import_module("shop.prompts")`, and the attributes read from what it gives."""
+    """An `importlib.import_module("shop.prompts")` or the like, and the attributes read from what it gives."""
 
-    node: ast.Call
+    node: ast.Call | ast.Subscript
     root: ast.Name  # `importlib`, or the function itself
     chain: tuple[str, ...]
     eager: bool
 
     def module(self, package: str, name: str) -> str:
         """The absolute name of the module it imports, called in the module `name` of `package`."""
+        if isinstance(self.node, ast.Subscript):  # `sys.modules["shop.prompts"]`
+            return str(getattr(self.node.slice, "value", ""))
         words = [str(a.value) if isinstance(a, ast.Constant) else last_name(a) for a in self.node.args]
+        if self.root.id == "__import__":
+            named = [*self.node.args[3:4], *(k.value for k in self.node.keywords if k.arg == "fromlist")]
+            return words[0] if any(getattr(n, "elts", ()) for n in named) else words[0].partition(".")[0]
         if len(words) > 1:
             package = {"__package__": package, "__name__": name}.get(words[1], words[1])
         try:
@@ -82,8 +90,9 @@ class Analysis:
     formatted: list[ast.AST] = field(default_factory=list)  # f-strings, outermost only
     local_names: set[str] = field(default_factory=set)
     changed_locals: set[str] = field(default_factory=set)
-    reads_file: bool = False
+    reading: list[ast.Call] = field(default_factory=list)  # calls that read files while it executes
     reads_file_when_called: bool = False
+    mapped: set[str] = field(default_factory=set)  # functions given to `map`, which calls them
     called: set[str] = field(default_factory=set)
     called_later: set[str] = field(default_factory=set)
     annotated: bool = False
@@ -93,12 +102,33 @@ class Analysis:
         return {r.name for r in self.references if r.use == use and eager in (None, r.eager)}
 
 
-def import_call(node: ast.Call, chain: tuple[str, ...], eager: bool) -> ImportCall | None:
-    """The call as an import, when it is one of a module named in it."""
-    if last_name(node.func) != "import_module" or not node.args or not isinstance(node.args[0], ast.Constant):
+def import_call(node: ast.Call, chain: tuple[str, ...], eager: bool, names: Container[str] = ()) -> ImportCall | None:
+    """The call as an import, when it is one of a module named in it. `names` are other names of the function."""
+    function = last_name(node.func)
+    if function not in ("import_module", "__import__") and function not in names:
+        return None
+    if not node.args or not isinstance(node.args[0], ast.Constant):
         return None
     root = chain_of(node.func)[0]
     return ImportCall(node, root, chain, eager) if isinstance(root, ast.Name) else None
+
+
+def renamed_import_calls(statement: ast.AST, names: Container[str]) -> list[ImportCall]:
+    """The imports by a function that was itself imported under another name."""
+    nodes = list(ast.walk(statement))
+    chains: dict[int, tuple[str, ...]] = {}
+    for root, chain in (chain_of(node) for node in nodes if isinstance(node, ast.Attribute)):
+        chains.setdefault(id(root), chain)  # the outermost first
+    calls = [import_call(n, chains.get(id(n), ()), True, names) for n in nodes if isinstance(n, ast.Call)]
+    return [call for call in calls if call is not None and call.root.id in names]
+
+
+def loaded_module(node: ast.Subscript, chain: tuple[str, ...], eager: bool) -> ImportCall | None:
+    """`sys.modules["shop.prompts"]` as an import."""
+    root, path = chain_of(node.value)
+    if not isinstance(root, ast.Name) or (root.id, *path) != ("sys", "modules") or not isinstance(node.ctx, ast.Load):
+        return None
+    return ImportCall(node, root, chain, eager) if isinstance(node.slice, ast.Constant) else None
 
 
 def named_attribute(node: ast.Call) -> tuple[ast.Name, tuple[str, ...]] | None:
@@ -115,12 +145,37 @@ def named_attribute(node: ast.Call) -> tuple[ast.Name, tuple[str, ...]] | None:
     return None
 
 
+def reads_file(node: ast.Call) -> bool:
+    """Whether a call reads a file, by its name; to open one for writing is no reading."""
+    called = last_name(node.func)
+    if called == "map" and node.args:
+        return isinstance(node.args[0], ast.Attribute) and node.args[0].attr in READING_CALLS
+    modes = [*node.args[1:2], *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+    writes = any(isinstance(mode, ast.Constant) and set(str(mode.value)) & set("wax") for mode in modes)
+    return called in READING_CALLS and not (called == "open" and writes)
+
+
 def assigned_attributes(statement: ast.AST, name: str) -> set[str]:
     """The attributes of a name that are assigned somewhere in a statement (`state.count = 1`)."""
     found = (
         node for node in ast.walk(statement) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
     )
     return {node.attr for node in found if isinstance(node.value, ast.Name) and node.value.id == name}
+
+
+def names_filled_in(node: ast.AST) -> tuple[ast.Constant, list[str]] | None:
+    """The module's names that `"{NAME}".format(**globals())` and the like put into a text."""
+    if isinstance(node, ast.BinOp):
+        text, given, pattern = node.left, [node.right], r"%\((\w+)\)"
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and "format" in node.func.attr:
+        text, pattern = node.func.value, r"\{(\w+)"
+        given = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg is None)]
+    else:
+        return None
+    everything = (isinstance(g, ast.Call) and not g.args and last_name(g.func) in ("globals", "vars") for g in given)
+    if not isinstance(text, ast.Constant) or not isinstance(text.value, str) or not any(everything):
+        return None
+    return text, re.findall(pattern, text.value)
 
 
 def changes_its_object(method: str) -> bool:

@@ -47,6 +47,7 @@ def statement_text(kept: Kept) -> tuple[str, bool]:
     edits = hidden + [edit for _, edit in renames if edit is not None]
     edits += [_import_edit(unit, group) for group in _grouped(kept.imports)]
     edits += [(*unit.span(call.node), slot.named().text_name) for call, slot in kept.calls]
+    edits += [(*unit.span(call), value) for call, value in kept.contents]
     decorators = [_edited(unit, *unit.span(decorator), edits, 0) for decorator in _own_decorators(kept)]
     text = ""
     if decorators:
@@ -173,7 +174,7 @@ def _renames(kept: Kept) -> list[tuple[Reference, Edit | None]]:
     for reference in kept.statement.analysis.references:
         if reference.use in ("change", "pass", "act"):
             continue
-        slot = kept.space.slots.get(reference.name)
+        slot = kept.outside.get(id(reference.node)) or kept.space.slots.get(reference.name)
         text_name = slot.named().text_name if slot is not None else ""
         if text_name in ("", reference.name) or id(reference.node) in local_imports:
             continue
@@ -216,6 +217,8 @@ def _unparsed(kept: Kept, renames: list[tuple[Reference, Edit | None]], secrets:
         _replace_import(tree, memo[id(group[0][0].node)], group)
     for call, slot in kept.calls:
         _replace_expression(tree, memo[id(call.node)], ast.Name(slot.named().text_name))
+    for read, value in kept.contents:
+        _replace_expression(tree, memo[id(read)], parse_expression(value))
     decorators = []
     if _own_decorators(kept) and isinstance(tree, (ast.FunctionDef, ast.AsyncFunctionDef)):
         decorators, tree.decorator_list = [ast.unparse(decorator) for decorator in tree.decorator_list], []
@@ -241,6 +244,9 @@ def _rename_node(node: object, old: str, new: str) -> None:
     elif isinstance(node, ast.MatchMapping):
         node.rest = new
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if f"{{{old}" in node.value or f"%({old})" in node.value:
+            node.value = re.sub(rf"(?<=[{{(]){old}(?!\w)", new, node.value)
+            return
         parsed = parse_expression(node.value.strip())
         for part in ast.walk(parsed):
             if isinstance(part, ast.Name) and part.id == old:
@@ -268,13 +274,20 @@ def _assignments(group: list[tuple[LocalImport, Slot]]) -> list[str]:
     node = group[0][0].node
     ours = {id(found.alias) for found, _ in group}
     others = [alias for alias in node.names if id(alias) not in ours]
-    lines = [f"{found.name} = {slot.named().text_name}" for found, slot in group if slot.named().text_name]
+    lines = [
+        f"{found.name} = {_meant(found, slot.named().text_name)}" for found, slot in group if slot.named().text_name
+    ]
     lines = [line for line in lines if line.split(" = ")[0] != line.split(" = ")[1]]
     if others:
         rest = copy.copy(node)
         rest.names = others
         lines.append(ast.unparse(rest))
     return lines or ["pass"]
+
+
+def _meant(found: LocalImport, name: str) -> str:
+    """The name of the text that a local import brings; where it carries that name itself, by way of the module."""
+    return f"globals()[{name!r}]" if name == found.name and not found.eager else name
 
 
 def _replace_import(tree: ast.AST, node: object, group: list[tuple[LocalImport, Slot]]) -> None:

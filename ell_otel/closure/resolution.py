@@ -11,15 +11,17 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from ell_otel.closure.dependencies import Statement, reads_of
+from ell_otel.closure.dependencies import reads_of
 from ell_otel.closure.effects import Effects
+from ell_otel.closure.files import Files
 from ell_otel.closure.meanings import Meanings, is_code
 from ell_otel.closure.nested import NestedFunctions
 from ell_otel.closure.rebinding import keep_earlier_bindings
-from ell_otel.closure.references import ImportCall, LocalImport, Reference, assigned_attributes
+from ell_otel.closure.references import ImportCall, LocalImport, Reference, assigned_attributes, renamed_import_calls
 from ell_otel.closure.registration import Registrations, runs_programs
+from ell_otel.closure.source import absolute_import
 from ell_otel.closure.spaces import MISSING, Kept, Slot, Space
-from ell_otel.closure.values import Values, is_plain, literal, without_secrets
+from ell_otel.closure.values import Values
 
 
 class Resolution(Meanings):
@@ -37,6 +39,7 @@ class Resolution(Meanings):
         self.values = Values(self)
         self.nested = NestedFunctions(self)
         self._registrations = Registrations(self)
+        self._files = Files(self)
         self._effects = Effects(self, self._registrations)
         self._todo: list[Kept] = []
         self._required: set[tuple[int, tuple[str, ...], int | None]] = set()
@@ -129,11 +132,13 @@ class Resolution(Meanings):
         space, statement = kept.space, kept.statement
         for found in statement.analysis.imports:
             self._follow_import(kept, found)
-        replaced = {id(call.root) for call in statement.analysis.import_calls if self._follow_call(kept, call)}
+        replaced = self._follow_calls(kept)
         for reference in reads_of(statement.analysis, space.index.future_annotations):
             if id(reference.node) in replaced:
                 continue
             slot = self.slot(space, reference.name)
+            if reference.eager and self.is_builtin_yet(space, reference.name, kept.position):
+                slot = kept.outside[id(reference.node)] = self.builtin(reference.name)
             kept.uses.append((reference, slot))
             if reference.node is statement.alias_root and slot.final().kind == "namespace":
                 continue  # those who read the name it gives the module say what they read from it
@@ -154,7 +159,7 @@ class Resolution(Meanings):
     def _follow_import(self, kept: Kept, found: LocalImport) -> None:
         """An import inside a function, a branch or a class body: an installed module's stays as it is."""
         slot = self.imported(kept.space, found.node, found.alias)
-        if slot.kind == "external":
+        if slot.kind == "external" and not self._is_from_users(kept.space, found.node):
             return
         kept.imports.append((found, slot))
         chains = found.chains
@@ -164,6 +169,19 @@ class Resolution(Meanings):
             return  # bound at module level: other statements say what they read from it
         for chain in chains or [()]:  # without any, the module itself is what is wanted
             self.require(slot, chain, None, False)
+
+    def _is_from_users(self, space: Space, node: ast.Import | ast.ImportFrom) -> bool:
+        """Whether an import names a module of the user's, which may hand on what is installed."""
+        users = isinstance(node, ast.ImportFrom) and self.spaces.of_module(absolute_import(node, space.package))
+        return bool(users)
+
+    def _follow_calls(self, kept: Kept) -> set[int]:
+        """The calls that import modules of the user's or read files; the ids of the nodes that are gone with them."""
+        calls, importers = kept.statement.analysis.import_calls, kept.space.index.importers
+        if importers:
+            calls = [*calls, *renamed_import_calls(kept.statement.node, importers)]
+        gone = {id(call.root) for call in calls if self._follow_call(kept, call)}
+        return gone | self._files.follow(kept)
 
     def _follow_call(self, kept: Kept, call: ImportCall) -> bool:
         """An `importlib.import_module` of a module of the user's; another's stays as it is."""
@@ -199,14 +217,7 @@ class Resolution(Meanings):
 
     def _satisfy(self, slot: Slot, chain: tuple[str, ...], before: int | None, dispensable: bool) -> None:
         if slot.kind == "defined":
-            positions = slot.space.index.bindings(slot.name, before)
-            if not positions:  # bound by functions that declare it `global`
-                self.order += [slot.space] if slot.space not in self.order else []
-                self._follow_registrations(slot.space, slot.name)
-            for position in positions:
-                self._keep_binding(slot, position)
-                self._require_imported(slot, position, chain)
-                self._require_aliased(slot, position, chain)
+            self._satisfy_defined(slot, chain, before)
         elif slot.kind == "alias" and slot.target is not None:
             self._keep_alias(slot, chain)
             self.require(slot.target, chain, None, dispensable)
@@ -218,6 +229,21 @@ class Resolution(Meanings):
                     self.require(piece, (), None, False)
         elif slot.kind == "unbound" and not dispensable:
             self.incomplete(f"name {slot.name!r}, used in {slot.space.name}, is not defined anywhere it was looked for")
+
+    def _satisfy_defined(self, slot: Slot, chain: tuple[str, ...], before: int | None) -> None:
+        index = slot.space.index
+        positions = index.bindings(slot.name, before)
+        if not positions:  # bound by functions that declare it `global`
+            self.order += [slot.space] if slot.space not in self.order else []
+            self._follow_registrations(slot.space, slot.name)
+        elif positions == index.bindings(slot.name) and self._keep_by_value(slot, positions):
+            return
+        for position in positions:
+            if index.statements[position].is_import:
+                self.keep(slot.space, position).aliases.add(slot.name)
+            self.keep_whole(slot.space, position)
+            self._require_imported(slot, position, chain)
+            self._require_aliased(slot, position, chain)
 
     def _require_imported(self, slot: Slot, position: int, chain: tuple[str, ...]) -> None:
         """What is read from a module that an import inside a branch bound to the name."""
@@ -240,44 +266,16 @@ class Resolution(Meanings):
                 if call.node is root and found is not None:
                     self.require(self.as_object(found), path + chain, None, False)
 
-    def _keep_binding(self, slot: Slot, position: int) -> None:
-        """Keep a statement for one of its names; a file read at import is kept as the content it gave."""
+    def _keep_by_value(self, slot: Slot, positions: list[int]) -> bool:
+        """Keep what a name got from files as the content it has, in place of the last statement that binds it."""
         space, name = slot.space, slot.name
-        statement = space.index.statements[position]
-        if statement.is_import:
-            self.keep(space, position).aliases.add(name)
-            self.keep_whole(space, position)
-            return
-        live = space.live(name)
-        reads = not statement.is_definition and self._reads_file(space, statement)
-        kept = space.kept.get(position)
-        if reads and not (kept and kept.followed) and is_plain(live) and name in statement.binds:
-            self.keep(space, position).values[name] = literal(without_secrets(live, name))
-            return
-        if reads and not is_plain(live):
-            self.warnings.setdefault(f"{space.name}.{name} is read from a file whose content is not in the closure")
-        self.keep_whole(space, position)
-
-    def _reads_file(self, space: Space, statement: Statement) -> bool:
-        """Whether executing the statement reads a file, itself or through functions of the user's it calls."""
-        todo, seen = [(space, statement, True)], set()
-        while todo:
-            here, current, eager = todo.pop()
-            if id(current) in seen:
-                continue
-            seen.add(id(current))
-            analysis = current.analysis
-            if analysis.reads_file or (not eager and analysis.reads_file_when_called):
-                return True
-            for name in analysis.called if eager else analysis.called_later:
-                slot, rest = self.behind(here, name.split("."))
-                if slot.kind == "defined" and not rest:
-                    todo += [
-                        (slot.space, slot.space.index.statements[p], False)
-                        for p in slot.space.index.bindings(slot.name)
-                        if slot.space.index.statements[p].is_definition
-                    ]
-        return False
+        fillers = self._registrations.positions(space, name) if type(space.live(name)) in (dict, list, set) else []
+        kept = space.kept.get(positions[-1])
+        value = self._files.value_of(space, name, [*positions, *fillers])
+        if value is None or (kept is not None and kept.followed):
+            return False
+        self.keep(space, positions[-1]).values[name] = value
+        return True
 
     def _keep_alias(self, slot: Slot, chain: tuple[str, ...]) -> None:
         """Keep the import that binds the name, and the importing module's changes of what it means."""

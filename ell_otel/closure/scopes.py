@@ -18,6 +18,7 @@ from ell_otel.closure.references import (
     CHANGING_FUNCTIONS,
     READING_CALLS,
     Analysis,
+    ImportCall,
     LocalImport,
     Reference,
     all_arguments,
@@ -26,10 +27,13 @@ from ell_otel.closure.references import (
     child_fields,
     import_call,
     last_name,
+    loaded_module,
     named_attribute,
+    names_filled_in,
     names_in,
     nodes_in,
     private,
+    reads_file,
 )
 from ell_otel.closure.settling import Scope, Scopes
 
@@ -110,6 +114,7 @@ class _Walk(Scopes):
             self.later(node.slice.elts[1:], scope.parent or scope)
         else:
             self._by_string(node.value, node.slice, type(node.ctx) is ast.Load, scope)
+            self._imports(loaded_module(node, self.called_chains.get(id(node), ()), scope.eager))
             self.later([node.value, node.slice], scope)
 
     def _by_string(self, namespace: ast.AST, key: ast.AST, loads: bool, scope: Scope, doubtful: bool = False) -> None:
@@ -124,6 +129,7 @@ class _Walk(Scopes):
         if isinstance(function, ast.Attribute):
             if changes_its_object(function.attr):
                 self._change(function.value, scope)
+            self._filled_in(node, scope)
             if function.attr in ("get", "setdefault") and node.args:
                 self._by_string(function.value, node.args[0], True, scope, doubtful=True)
         called = last_name(function)
@@ -133,18 +139,31 @@ class _Walk(Scopes):
             root, chain = chain_of(function)
             if isinstance(root, ast.Name):
                 (self.out.called if scope.eager else self.out.called_later).add(".".join((root.id, *chain)))
-        if called in READING_CALLS:
-            self.out.reads_file |= scope.eager
+        if (called in READING_CALLS or called == "map") and reads_file(node):
+            self.out.reading += [node] if scope.eager else []
             self.out.reads_file_when_called |= not scope.eager
-        found = import_call(node, self.called_chains.get(id(node), ()), scope.eager)
-        if found is not None:
-            self.out.import_calls.append(found)
+        if called == "map" and node.args and isinstance(node.args[0], ast.Name):
+            self.out.mapped.add(node.args[0].id)
+        self._imports(import_call(node, self.called_chains.get(id(node), ()), scope.eager))
         named = named_attribute(node)
         if named is not None:
             self.refer(scope, named[0].id, named[0], "read", named[1])
             self.later([function], scope)
         else:
             self.below(node, scope)
+
+    def operation(self, node: ast.BinOp, scope: Scope) -> None:
+        if isinstance(node.op, ast.Mod):
+            self._filled_in(node, scope)
+        self.below(node, scope)
+
+    def _filled_in(self, node: ast.AST, scope: Scope) -> None:
+        text, names = names_filled_in(node) or (node, [])
+        for name in names:
+            self.scopes[0].references.append(Reference(name, text, (), "read", scope.eager, False, True))
+
+    def _imports(self, call: ImportCall | None) -> None:
+        self.out.import_calls += [call] if call is not None else []
 
     def statement_expression(self, node: ast.Expr, scope: Scope) -> None:
         """A function called for no value may be there for what it does to its arguments (`fill(PROMPTS)`).
@@ -321,6 +340,7 @@ _HANDLERS: dict[type[ast.AST], Callable[..., None]] = {
     ast.For: _Walk.loop,
     ast.AsyncFor: _Walk.loop,
     ast.AugAssign: _Walk.augmented,
+    ast.BinOp: _Walk.operation,
     ast.Global: _Walk.declaration,
     ast.Nonlocal: _Walk.declaration,
     ast.FunctionDef: _Walk.function,

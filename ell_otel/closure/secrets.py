@@ -10,7 +10,7 @@ import tokenize
 from collections.abc import Callable
 
 from ell_otel.closure.parsing import parse_expression
-from ell_otel.closure.references import Analysis, nodes_in
+from ell_otel.closure.references import Analysis, last_name, nodes_in
 from ell_otel.closure.source import Unit
 from ell_otel.redact import mentions_secret_name, redact, redact_value
 
@@ -21,6 +21,11 @@ Changes = dict[int, tuple[ast.AST, ast.AST]]
 # Where literals may be put together: `"a" + "b"`, `"%s" % "a"`, `"".join(["a", "b"])`, `"{}".format("a")`.
 _PUT_TOGETHER = re.compile(r"[\"']\s*\)*\s*[+%]|\.join\(|\.format\(")
 _HOLE = "{\ue000}"
+# Functions whose first argument says which value they give, and those whose arguments say how a text is changed.
+_ASKS = re.compile(r"get|read|load|fetch|find|pop|require|resolve|lookup|prompt|input")
+_SPEAKS_OF_TEXT = re.compile(
+    r"(?:encode|decode|replace|[lr]?strip|r?split|startswith|endswith|removeprefix|removesuffix)$"
+)
 
 
 def secret_changes(unit: Unit, node: ast.AST, analysis: Analysis) -> Changes:
@@ -244,8 +249,10 @@ def _strings_directly_in(node: ast.AST) -> list[ast.Constant]:
             todo += [part.body, part.orelse]
         elif isinstance(part, ast.BinOp):
             todo += [part.left, part.right]
-        elif isinstance(part, ast.Call):  # `os.environ.get("API_KEY", "<default>")`, `SecretStr("…")`
-            todo += part.args[1:] if len(part.args) > 1 else part.args
+        elif isinstance(part, ast.Call) and not _SPEAKS_OF_TEXT.match(last_name(part.func)):
+            # `os.environ.get("API_KEY", "<default>")`, `SecretStr("…")`
+            asks = len(part.args) > 1 or _ASKS.match(last_name(part.func))
+            todo += part.args[1:] if asks else part.args
     return found
 
 

@@ -91,8 +91,10 @@ class Kept:
     uses: list[tuple[Reference, Slot]] = field(default_factory=list)
     imports: list[tuple[LocalImport, Slot]] = field(default_factory=list)
     calls: list[tuple[ImportCall, Slot]] = field(default_factory=list)
+    outside: dict[int, Slot] = field(default_factory=dict)  # by node: names not bound yet, which mean built-ins
     aliases: set[str] = field(default_factory=set)  # names taken from a plain import statement
     effects: list[Space] = field(default_factory=list)  # modules it executes for what they do to the closure
+    contents: list[tuple[ast.Call, str]] = field(default_factory=list)  # calls that read files, with what they gave
     values: dict[str, str] = field(default_factory=dict)  # names given by value instead (file contents)
     followed: bool = False
 

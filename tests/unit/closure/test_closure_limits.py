@@ -46,3 +46,16 @@ def test_a_value_awaited_in_a_cell_runs_alone() -> None:
     exec(cells[0], names)
     exec(cells[2], names)
     assert alone(capture(names["ask"])).ask() == 3
+
+
+@pytest.mark.xfail(strict=True, reason="an object that reads a file while it is made cannot be made without the file")
+def test_an_object_that_was_made_from_a_file_is_made_alone(project: Project) -> None:
+    project.write_file("p.txt", "content")
+    project.write(
+        main="import os\nclass Text:\n    def __init__(self, name):\n"
+        "        with open(os.path.join(os.path.dirname(__file__), name)) as file: self.text = file.read()\n"
+        "TEXT = Text('p.txt')\ndef ask(): return TEXT.text\n"
+    )
+    closure = project.capture()
+    assert closure.partial
+    assert alone(closure).ask() == "content"

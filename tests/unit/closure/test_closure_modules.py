@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -68,7 +69,8 @@ def test_the_order_in_which_modules_were_imported_does_not_count(project: Projec
     random.Random(form.name).shuffle(names)
     project.forget()
     module, _, target = form.target.partition(":")
-    assert capture(eval(target, vars(project.load_more(*names, module)))).version == closure.version
+    with contextlib.chdir(project.directory):
+        assert capture(eval(target, vars(project.load_more(*names, module)))).version == closure.version
 
 
 @pytest.mark.parametrize("python", interpreters())
