@@ -9,7 +9,7 @@ The shapes are in `secret_kinds`. Random-looking strings alone are never enough:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -17,21 +17,38 @@ from ell_otel.secret_kinds import KINDS, SHORTEST, Kind
 
 REDACTED = "[REDACTED]"
 
-# Most hints have a character that prose seldom has: looking for the few of those spares looking for the many hints.
-_SELDOM = "_=:/-.$~0123456789"
-Row = tuple[str, re.Pattern[str]]
+Row = tuple[str, re.Pattern[str]]  # a hint and what it hints at
+Group = tuple[str, list[Row]]  # what a text must have to be looked at for the hints
 
 
-def _grouped(kinds: Iterable[Kind]) -> list[tuple[str, list[Row]]]:
+def _grouped(kinds: Iterable[Kind], first: Callable[[str], str]) -> list[Group]:
     groups: dict[str, list[Row]] = {}
     for kind in kinds:
-        seldom = next((character for character in _SELDOM if character in kind.hint), "")
-        groups.setdefault(seldom, []).append((kind.hint, re.compile(kind.pattern)))
+        groups.setdefault(first(kind.hint), []).append((kind.hint, re.compile(kind.pattern)))
     return list(groups.items())
 
 
-_IN_WORDS = _grouped(kind for kind in KINDS if not kind.spaced)
-_SPACED = _grouped(kind for kind in KINDS if kind.spaced)
+# Most texts are ruled out by two looks at them. Either they have no word as long as a secret: that is seen from the
+# outline of the text, which is searched in one go, a space for each blank and an x for each byte of anything else.
+_LONG_WORD = b"x" * SHORTEST
+_OUTLINE = bytes(ord(" ") if code < 0x80 and chr(code).isspace() else ord("x") for code in range(256))
+
+# Most hints have a character that prose seldom has: looking for the few of those spares looking for the many hints.
+_SELDOM = "_=:/-.$~0123456789"
+_IN_WORDS = _grouped(
+    (kind for kind in KINDS if not kind.spaced),
+    lambda hint: next((character for character in _SELDOM if character in hint), ""),
+)
+
+# Or they have none of the words that stand about a secret with blanks in it, or beside any secret as its name.
+_NAME_STEMS = ("auth", "credential", "key", "passphrase", "passw", "pwd", "secret", "token")
+_STEMS_WITH_LONG_WORD = ("bearer ", "ssws ")
+_STEMS_WITH_DASH = ("curl ", "private-lines", "set-cookie:")
+_STEMS = (*_NAME_STEMS, *_STEMS_WITH_LONG_WORD, *_STEMS_WITH_DASH)
+_SPACED = _grouped(
+    (kind for kind in KINDS if kind.spaced),
+    lambda hint: next(stem for stem in _STEMS if stem in hint),
+)
 
 # Names of secrets, as whole words of an identifier in any style: `api_key`, `openaiApiKey`, `DB-PASSWORD`.
 _SECRET_WORDS = frozenset(
@@ -75,9 +92,9 @@ _PAIR = re.compile(
     r"(?P<value>(?:(?!(?P=quote))(?:\\.|[^\\\n])){4,400})(?P=quote)"
 )
 # A name and a value as in a settings file, a shell's line or XML. What stands before the matched end of the name is
-# looked at afterwards. `re` finds a beginning quickly that is one of few characters.
+# looked at afterwards.
 _BETWEEN = ('":', "':", '" :', "' :")
-_NAME_WORDS = ("passw", "passphrase", "pwd", "secret", "token", "credential", "key")
+_SIGNS = (":", "=", ">", "--")  # one of which a setting has
 _SETTING = re.compile(
     r"[PSTCKpstck](?i:assw(?:or)?d|assphrase|wd|ecret|oken|redentials?|ey)(?P<rest>[\w-]{0,30})"
     r"(?P<between>\s{0,3}[:=]\s{0,3}[\"']?|>|(?<=[\w-])[ ](?=\S))"
@@ -124,26 +141,81 @@ def hooked(text: str) -> str:
 def _without_secrets(text: str) -> str:
     if len(text) < 8:
         return text
+    encoded = text.encode("utf-8", "surrogatepass")
+    long_words = _long_words(encoded)
+    if long_words:
+        text = _without_words(encoded, long_words)
     lowered = text.lower()
-    words = " ".join([word for word in lowered.split() if len(word) >= SHORTEST])
-    if words:
-        text = _without(_IN_WORDS, words, text)
-    text = _without(_SPACED, lowered, text)
-    if any(word in lowered for word in _NAME_WORDS) or "auth" in lowered:
-        if any(between in text for between in _BETWEEN):
-            text = _PAIR.sub(_pair_replacement, text)
-        text = _SETTING.sub(_setting_replacement, text)
+    stems = [stem for stem in _NAME_STEMS if stem in lowered]
+    if long_words:
+        stems += [stem for stem in _STEMS_WITH_LONG_WORD if stem in lowered]
+    if "-" in lowered:
+        stems += [stem for stem in _STEMS_WITH_DASH if stem in lowered]
+    if stems:
+        text = _without([group for group in _SPACED if group[0] in stems], lowered, text)
+        text = _without_named(text, stems)
     return text
 
 
-def _without(groups: list[tuple[str, list[Row]]], lowered: str, text: str) -> str:
-    """The text without the kinds whose hints are in `lowered`."""
-    for seldom, rows in groups:
-        if seldom in lowered:
-            for hint, pattern in rows:
-                if hint in lowered:
-                    text = pattern.sub(_replacement, text)
+def _without_words(encoded: bytes, spans: list[tuple[int, int]]) -> str:
+    """The text without the secrets that have no blanks in them, by a look at its long words alone."""
+    words = b" ".join([encoded[start:end] for start, end in spans]).decode("utf-8", "surrogatepass")
+    lowered = words.lower()
+    clean = _without([group for group in _IN_WORDS if group[0] in lowered], lowered, words)
+    if clean == words:
+        return encoded.decode("utf-8", "surrogatepass")
+    pieces, done = [], 0
+    for (start, end), word in zip(spans, clean.split(" "), strict=True):
+        pieces += [encoded[done:start], word.encode("utf-8", "surrogatepass")]
+        done = end
+    return b"".join([*pieces, encoded[done:]]).decode("utf-8", "surrogatepass")
+
+
+def _long_words(encoded: bytes) -> list[tuple[int, int]]:
+    """Where those words begin and end that are as long as a secret, or longer."""
+    spans = []
+    outline = encoded.translate(_OUTLINE)
+    start = outline.find(_LONG_WORD)
+    while start >= 0:
+        end = outline.find(b" ", start)
+        end = len(outline) if end < 0 else end
+        spans.append((start, end))
+        start = outline.find(_LONG_WORD, end)
+    return spans
+
+
+def _without(groups: list[Group], lowered: str, text: str) -> str:
+    """The text without the kinds of these groups whose hints are in `lowered`."""
+    for _, rows in groups:
+        for hint, pattern in rows:
+            if hint in lowered:
+                text = pattern.sub(_replacement, text)
     return text
+
+
+def _without_named(text: str, stems: list[str]) -> str:
+    """The text without what a name beside it says is a secret; `stems` are in it."""
+    names = [stem for stem in _NAME_STEMS if stem in stems]
+    if names and any(between in text for between in _BETWEEN):
+        text = _PAIR.sub(_pair_replacement, text)
+    if not names or not any(sign in text for sign in _SIGNS):
+        return text
+    lowered = text.lower()
+    if len(lowered) != len(text):  # a letter that is two in lower case: positions differ
+        return _SETTING.sub(_setting_replacement, text)
+    pieces, done = [], 0
+    for start in sorted(position for name in names for position in _positions(name, lowered)):
+        if start >= done and (match := _SETTING.match(text, start)):
+            pieces += [text[done:start], _setting_replacement(match)]
+            done = match.end()
+    return "".join([*pieces, text[done:]])
+
+
+def _positions(part: str, text: str) -> Iterator[int]:
+    position = text.find(part)
+    while position >= 0:
+        yield position
+        position = text.find(part, position + 1)
 
 
 def _pair_replacement(match: re.Match[str]) -> str:

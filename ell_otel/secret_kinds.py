@@ -81,8 +81,9 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "aws-secret-key",
-        "aws",
+        "secret",
         r"(?i:aws.{0,20}secret.{0,20}?[\"'=:\s]{1,5})(?P<s>[A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
+        spaced=True,
     ),
     Kind("aws-bedrock", "absk", _start("ABSK") + r"[A-Za-z0-9+/]{80,300}={0,2}"),
     _token("aws-bedrock-short", "bedrock-api-key-", r"[A-Za-z0-9+/=_-]{40,4000}"),
@@ -290,7 +291,7 @@ KINDS: tuple[Kind, ...] = (
         r"curl [^\n]{0,300}?(?<= )(?:-u|--user) [\"']?[\w.@+-]{1,60}:(?P<s>[^\s\"'{}<>$]{4,200})",
         spaced=True,
     ),
-    Kind("netrc", "machine ", r"machine \S{1,200}\s{1,9}login \S{1,200}\s{1,9}password (?P<s>\S{3,200})", spaced=True),
+    Kind("netrc", "password ", r"machine \S{1,200}\s{1,9}login \S{1,200}\s{1,9}password (?P<s>\S{3,200})", spaced=True),
     Kind("cookie", "set-cookie:", r"(?i:set-cookie:)\s{0,2}[\w.-]{1,60}=(?P<s>[^\s;\"']{16,4000})", spaced=True),
     *(
         Kind(

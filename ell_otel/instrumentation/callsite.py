@@ -85,8 +85,7 @@ def calling(depth: int = 1) -> CallSite | None:
     where nothing of the user's is on the stack. Never raises.
     """
     with guarded("finding the program that makes a model call"):
-        context = otel_context.get_current()
-        if invocations.current(context) is not None or invocations.scope(context) is not None:
+        if invocations.is_attributed(otel_context.get_current()):
             return None
         pipeline = current.pipeline()
         registry.heed(pipeline.settings)
@@ -155,7 +154,8 @@ def _is_function(code: CodeType) -> bool:
 
 def _kind(frame: FrameType) -> _Kind:
     """What the code in a frame belongs to, known by its file once that was seen."""
-    key = (frame.f_code.co_filename, str(frame.f_globals.get("__name__", "")))
+    module = frame.f_globals.get("__name__")
+    key = (frame.f_code.co_filename, module if type(module) is str else "")
     kind = _kinds.get(key)
     if kind is None:
         if len(_kinds) >= MAX_KNOWN:
@@ -189,7 +189,7 @@ def _remembered(frame: FrameType) -> _Known:
     """What is known of the function that runs in ``frame``, captured at first sight and when its code has changed."""
     code = frame.f_code
     around = _code_around(frame) if code.co_freevars else {}
-    pins = (code, *(pin for value in around.values() for pin in _identities(value)))
+    pins = (code, *(pin for value in around.values() for pin in _identities(value))) if around else (code,)
     key = tuple(map(id, pins))
     known = _known.get(key)
     if known is None or not known.closure.is_current():
@@ -232,13 +232,19 @@ def _code_around(frame: FrameType) -> dict[str, Any]:
 
 def _is_code(value: Any) -> bool:
     """Whether a value stands for code: a function, class, module or object, or a collection of nothing else."""
-    if isinstance(value, _CODE):
-        return True
     if type(value) in {list, tuple, dict}:
         items = list(value.values() if type(value) is dict else value)
         return bool(items) and all(map(_is_code, items))
-    # An object is captured as its class, which is code; one that is captured with what it holds is data.
-    return bool(type(value).__flags__ & _HEAP_TYPE) and not isinstance(value, _DATA) and not is_dataclass(value)
+    return _stands_for_code(type(value))  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=256)
+def _stands_for_code(kind: type) -> bool:
+    """Whether objects of this class do. An object is captured as its class, which is code; one that is captured with
+    what it holds is data."""
+    if issubclass(kind, _CODE):
+        return True
+    return bool(kind.__flags__ & _HEAP_TYPE) and not issubclass(kind, _DATA) and not is_dataclass(kind)
 
 
 def _identities(value: Any) -> Iterator[Any]:

@@ -73,7 +73,9 @@ class Chat:
         if model := getattr(answer, "model", None):
             attributes[semconv.GEN_AI_RESPONSE_MODEL] = model
         if choices := getattr(answer, "choices", None):
-            attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = [each.finish_reason or "error" for each in choices]
+            attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(
+                [each.finish_reason or "error" for each in choices]
+            )
         if identity := getattr(answer, "id", None):
             attributes[semconv.GEN_AI_RESPONSE_ID] = identity
         if tier := getattr(answer, "service_tier", None):
@@ -221,9 +223,10 @@ def chat_usage(usage: Any) -> Attributes:
         ("prompt_tokens_details", semconv.GEN_AI_USAGE_AUDIO_INPUT_TOKENS),
         ("completion_tokens_details", semconv.GEN_AI_USAGE_AUDIO_OUTPUT_TOKENS),
     ):
-        count = field(field(usage, details), "audio_tokens")
-        if _is_number(count) and count > 0:
-            attributes[name] = count
+        if (counts := field(usage, details)) is not None:
+            count = field(counts, "audio_tokens")
+            if _is_number(count) and count > 0:
+                attributes[name] = count
     return attributes
 
 
@@ -241,7 +244,8 @@ def _add_usage(attributes: Attributes, usage: Any, asked: str, answered: str) ->
             attributes[semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS] = count
         if count := field(details, "cache_write_tokens") or field(details, "cache_creation_input_tokens"):
             attributes[semconv.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS] = count
-    if count := field(field(usage, f"{answered}_details"), "reasoning_tokens"):
+    details = field(usage, f"{answered}_details")
+    if details is not None and (count := field(details, "reasoning_tokens")):
         attributes[semconv.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS] = count
 
 

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from ell_otel.instrumentation.openai_parts import Keep, Plain, content_parts, field, is_list, text_part
 
+_PEOPLE: Final = frozenset({"system", "developer", "user"})
+
 # -- chat completions -------------------------------------------------------------------------------------------------
 
 
@@ -24,6 +26,8 @@ def chat_input(messages: Any, keep: Keep) -> list[Plain]:
 
 def _chat_message(message: Any, keep: Keep) -> Plain:
     role, content = field(message, "role"), field(message, "content")
+    if type(message) is dict and len(message) == 2 and type(content) is type(role) is str and role in _PEOPLE:
+        return {"role": role, "parts": [{"content": content, "type": "text"}], "name": None}
     if role == "assistant":
         parts = _assistant_parts(message, content, keep)
     elif role == "tool":

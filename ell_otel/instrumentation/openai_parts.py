@@ -6,6 +6,7 @@ Large ones are given to ``keep``, which returns the name they are kept under.
 from __future__ import annotations
 
 import base64
+import functools
 import mimetypes
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +26,18 @@ def field(value: Any, name: str) -> Any:
         return value.get(name)
     if value is None:
         return None
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    is_mapping = _is_mapping(type(value))  # type: ignore[arg-type]
+    return value.get(name) if is_mapping else getattr(value, name, None)
+
+
+@functools.lru_cache(maxsize=512)
+def _is_mapping(kind: type) -> bool:
+    return issubclass(kind, Mapping)
 
 
 def is_list(value: Any) -> bool:
     """Whether ``value`` can be read more than once, item by item, and is no text."""
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
+    return type(value) is list or (isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)))
 
 
 def text_part(text: str) -> Plain:

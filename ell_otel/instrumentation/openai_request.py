@@ -15,9 +15,12 @@ from typing import Any, Final
 from ell_otel import redact
 from ell_otel.instrumentation.openai_parts import Keep, is_list
 from ell_otel.telemetry.blobs import LARGE
-from ell_otel.telemetry.contents import as_json, as_repeated_json
+from ell_otel.telemetry.contents import as_json, settings_as_json
 from ell_otel.telemetry.messages import Redacted, to_json
 
+MAX_SHORT: Final = 64
+
+_NUMBERS: Final = frozenset({int, float, bool})
 _PLAIN_MESSAGE: Final = frozenset({"role", "content"})
 _RAW_RESPONSE_HEADER: Final = "x-stainless-raw-response"
 _FOREIGN: Final = frozenset({"extra_headers", "extra_query", "extra_body"})
@@ -25,15 +28,22 @@ _FOREIGN: Final = frozenset({"extra_headers", "extra_query", "extra_body"})
 
 def as_sent(request: dict[str, Any], input_name: str, keep: Keep, budget: int) -> Redacted:
     """``request``, the arguments of an SDK method, as JSON. ``input_name`` is the argument with the messages."""
-    if restorable(request.get(input_name)):
-        rest = {name: value for name, value in request.items() if name != input_name}
-        if _FOREIGN.isdisjoint(rest):
-            return as_repeated_json(rest, budget)
-    else:
-        rest = {name: _slim(value, keep) for name, value in request.items()}
+    messages: Any = request.get(input_name)
+    repeated = messages is not None and not restorable(messages)  # they are not to be had from elsewhere
+    settings = {name: value for name, value in request.items() if name != input_name}
+    if not repeated and all(map(_is_short, settings.values())):
+        return settings_as_json(settings, budget)
+    rest = {name: _slim(value, keep) for name, value in settings.items()}
     if (headers := rest.get("extra_headers")) is not None:
         rest["extra_headers"] = _masked(headers)
-    return as_json(rest, budget) if _FOREIGN.isdisjoint(rest) else to_json(rest, budget)
+    text = as_json(rest, budget) if _FOREIGN.isdisjoint(rest) else to_json(rest, budget)
+    if not repeated:
+        return text
+    if is_list(messages):
+        said = f"[{','.join([as_json(_slim(message, keep), budget) for message in messages])}]"
+    else:
+        said = as_json(_slim(messages, keep), budget)
+    return Redacted(f'{{"{input_name}":{said}{"," if rest else ""}{text[1:]}')
 
 
 def restorable(messages: Any) -> bool:
@@ -48,6 +58,10 @@ def _is_plain(message: Any) -> bool:
         and isinstance(message["content"], str)
         and message["role"] != "tool"
     )
+
+
+def _is_short(value: Any) -> bool:
+    return type(value) in _NUMBERS or (type(value) is str and len(value) <= MAX_SHORT)
 
 
 def _masked(headers: Any) -> Any:

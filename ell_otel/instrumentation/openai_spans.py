@@ -21,7 +21,7 @@ from ell_otel.instrumentation.callsite import CallSite
 from ell_otel.instrumentation.openai_attributes import Api, Attributes, Chat, Content, Embeddings, Responses
 from ell_otel.instrumentation.openai_streams import HEARD, Heard, watched, when_closed
 from ell_otel.telemetry import current
-from ell_otel.telemetry.contents import as_json, as_repeated_json
+from ell_otel.telemetry.contents import as_json, messages_as_json
 from ell_otel.telemetry.guard import guarded
 from ell_otel.telemetry.messages import error_message, redacted
 
@@ -33,13 +33,14 @@ _METHODS: Final = (
     ("openai.resources.responses.responses", "Responses", Responses),
     ("openai.resources.embeddings", "Embeddings", Embeddings),
 )
+_MESSAGES: Final = frozenset({semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_OUTPUT_MESSAGES})
 _RAW_RESPONSE: Final = "X-Stainless-Raw-Response"
 _SERVED_MODEL: Final = "x-ms-served-model"
 _GENAI_CALL: Final = "opentelemetry.genai.client.inference.context"
 """In the context while OpenTelemetry's instrumentation makes the span: ``responses.stream`` goes through ``create``."""
 
 _active = False
-_absent: tuple[type, ...] = ()
+_absent: frozenset[type] = frozenset()
 
 
 def prepare() -> None:
@@ -53,7 +54,9 @@ def _instrument(package: ModuleType) -> None:
     global _active, _absent
     from importlib import import_module
 
-    _absent = tuple(getattr(package, name) for name in ("NotGiven", "Omit") if hasattr(package, name))
+    _absent = frozenset(
+        {type(None), *(getattr(package, name) for name in ("NotGiven", "Omit") if hasattr(package, name))}
+    )
     owners = []
     for module, name, api in _METHODS:
         with guarded(f"instrumenting {module}"):  # an old version of the package has no responses
@@ -125,9 +128,7 @@ def _begun(api: Api, instance: Any, arguments: dict[str, Any], site: CallSite | 
         pipeline = current.pipeline()
         if pipeline.settings.disabled:
             return None
-        request = {name: value for name, value in arguments.items() if value is not None}
-        for name in [name for name, value in request.items() if isinstance(value, _absent)]:
-            del request[name]
+        request = {name: value for name, value in arguments.items() if type(value) not in _absent}
         return Call(api, pipeline, request, _start_attributes(api, instance, request, site))
     return None
 
@@ -140,13 +141,22 @@ def _start_attributes(api: Api, instance: Any, request: dict[str, Any], site: Ca
     }
     if isinstance(model := request.get("model"), str):
         attributes[semconv.GEN_AI_REQUEST_MODEL] = model
-    url = getattr(getattr(instance, "_client", None), "base_url", None)
-    if address := getattr(url, "host", None):
-        attributes[semconv.SERVER_ADDRESS] = address
-    if (port := getattr(url, "port", None)) and port != 443:
-        attributes[semconv.SERVER_PORT] = port
+    attributes.update(_server(getattr(getattr(instance, "_client", None), "base_url", None)))
     attributes.update(api.asked(request))
     return attributes
+
+
+def _server(url: Any) -> Attributes:
+    """Where requests go. A client's URL is one object for all its calls, and takes time to be asked."""
+    global _last_server
+    if url is not _last_server[0]:
+        address, port = getattr(url, "host", None), getattr(url, "port", None)
+        said = {semconv.SERVER_ADDRESS: address, semconv.SERVER_PORT: port if port != 443 else None}
+        _last_server = url, {name: value for name, value in said.items() if value}
+    return _last_server[1]
+
+
+_last_server: tuple[Any, Attributes] = (None, {})
 
 
 class Call:
@@ -270,8 +280,8 @@ class Call:
         budget = self._pipeline.settings.value_bytes
         for name, value in content.items():
             if value:
-                repeated = name in {semconv.GEN_AI_TOOL_DEFINITIONS, semconv.GEN_AI_SYSTEM_INSTRUCTIONS}
-                self._content[name] = (as_repeated_json if repeated else as_json)(value, budget)
+                written = messages_as_json if name in _MESSAGES else as_json
+                self._content[name] = written(value, budget)
 
     def _finish(self, failure: tuple[str, str | None] | None) -> None:
         if self._ended:

@@ -57,6 +57,11 @@ def current(context: Context | None = None) -> Invocation | None:
     return found if isinstance(found, Invocation) else None
 
 
+def is_attributed(context: Context) -> bool:
+    """Whether what starts in ``context`` has a program already: by an invocation or by a call's scope."""
+    return context.get(_KEY) is not None or context.get(_SCOPE_KEY) is not None
+
+
 class Scope:
     """Context manager: one model call of an undecorated program. Entered once.
 

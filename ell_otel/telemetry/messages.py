@@ -43,6 +43,7 @@ _TEXTUAL: Final = frozenset(
         uuid.UUID,
     }
 )
+_PYDANTIC: Final = "pydantic.main"
 _CALLABLE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType)
 
 
@@ -168,6 +169,21 @@ def _field(value: object, kind: type, name: str) -> object:
     return object.__getattribute__(value, "__dict__").get(name, default)
 
 
+@functools.lru_cache(maxsize=512)
+def _form(kind: type) -> object:
+    """What the objects of a class are read as; None for those that are no more than one value."""
+    for container in (dict, list, tuple):
+        if issubclass(kind, container):
+            return container
+    if issubclass(kind, (set, frozenset)):
+        return set
+    if issubclass(kind, enum.Enum):
+        return enum.Enum
+    if dataclasses.is_dataclass(kind):
+        return dataclasses
+    return _PYDANTIC if any(base.__module__ == _PYDANTIC for base in kind.__mro__) else None
+
+
 class _Rendering:
     """One walk over a value; ``left`` is what remains of the budget, ``open`` the ids on the way down (cycles)."""
 
@@ -184,7 +200,11 @@ class _Rendering:
         if kind is str:
             return self._text(value)  # type: ignore[arg-type]
         if value is None or kind is bool:
-            return self._paid(value, 5)
+            self.left -= 5
+            return value
+        if kind is float and math.isfinite(value):  # type: ignore[arg-type]
+            self.left -= 20
+            return value
         if issubclass(kind, (int, float)) and not issubclass(kind, enum.Enum):
             return self._number(value)
         if id(value) in self.open:
@@ -202,21 +222,21 @@ class _Rendering:
             self.open.discard(id(value))
 
     def _compound(self, value: Any, kind: type, depth: int) -> Any:
-        if issubclass(kind, dict):
+        form: Any = _form(kind)
+        if form is dict:
             return self._items(dict.items(value), depth)
-        for container in (list, tuple):
-            if issubclass(kind, container):
-                return self._elements(container.__iter__(value), depth)
-        if issubclass(kind, (set, frozenset)):
+        if form is list or form is tuple:
+            return self._elements(form.__iter__(value), depth)
+        if form is set:
             members = self._elements(iter(frozenset(value) if kind in (set, frozenset) else ()), depth)
             return sorted(members, key=lambda member: json.dumps(member, sort_keys=True))
-        if issubclass(kind, enum.Enum):
+        if form is enum.Enum:
             return self.plain(object.__getattribute__(value, "_value_"), depth)
-        if dataclasses.is_dataclass(kind):
+        if form is dataclasses:
             # What a class keeps out of its repr, it keeps out of records as well.
             names = (field.name for field in dataclasses.fields(kind) if field.repr)
             return self._items(((name, _field(value, kind, name)) for name in names), depth)
-        if any(base.__module__ == "pydantic.main" for base in kind.__mro__):
+        if form is _PYDANTIC:
             return self._items(dict.items(object.__getattribute__(value, "__dict__")), depth)
         return self._scalar(value, kind, depth)
 

@@ -43,7 +43,8 @@ _TEXT: Final = re.compile(r"contents\.\d+\.message_content\.text")
 
 def translate(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Step: what OpenInference says about a model request, said as the GenAI conventions do."""
-    operation = _OPERATIONS.get(str(attributes.get(semconv.OPENINFERENCE_KIND)))
+    kind = attributes.get(semconv.OPENINFERENCE_KIND)
+    operation = _OPERATIONS.get(str(kind)) if kind is not None else None
     if operation is None or semconv.GEN_AI_OPERATION_NAME in attributes:
         return {}
     said: dict[str, Any] = {semconv.GEN_AI_OPERATION_NAME: operation}

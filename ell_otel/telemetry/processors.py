@@ -8,7 +8,6 @@ change is made on a copy, which only our own export sees. Most spans of ours nee
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -24,6 +23,7 @@ from ell_otel import semconv
 from ell_otel.telemetry.batches import Sender
 from ell_otel.telemetry.guard import guarded
 from ell_otel.telemetry.messages import Redacted, clean, redacted
+from ell_otel.telemetry.stamping import plain
 
 Attributes = Mapping[str, Any]
 """A span's attributes: name to scalar or sequence of scalars, as the SDK holds them."""
@@ -187,7 +187,8 @@ class FinishProcessor(SpanProcessor):
             if self._only_ours and not changes and not is_ours(attributes):
                 return
             for step in self._steps:
-                changes.update(step({**attributes, **changes} if changes else attributes))
+                if changed := step({**attributes, **changes} if changes else attributes):
+                    changes.update(changed)
             self._following.on_end(_changed(span, attributes, changes))
 
     def shutdown(self) -> None:
@@ -196,13 +197,6 @@ class FinishProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return self._following.force_flush(timeout_millis)
-
-
-def plain(attributes: Attributes | None) -> dict[str, Any]:
-    """A span's attributes as a dict, which is looked into much faster than what the SDK holds them in."""
-    if isinstance(attributes, MappingProxyType):
-        return attributes.copy()
-    return dict(attributes or {})
 
 
 def is_ours(attributes: Mapping[str, Any]) -> bool:
@@ -214,8 +208,8 @@ def redact_content(attributes: Attributes) -> dict[str, Any]:
     """Step: secrets in messages, arguments and results are replaced, whichever library recorded them."""
     return {
         name: redacted(value)
-        for name in CONTENT
-        if isinstance(value := attributes.get(name), str) and type(value) is not Redacted
+        for name, value in attributes.items()
+        if type(value) is not Redacted and isinstance(value, str) and name in CONTENT
     }
 
 

@@ -44,6 +44,7 @@ from ell_otel.telemetry.processors import (
     drop_content,
     redact_content,
 )
+from ell_otel.telemetry.recording import tracer_like
 from ell_otel.telemetry.segments import SPOOL_NAME
 from ell_otel.telemetry.spool import SegmentWriter
 from ell_otel.telemetry.stamping import StampLogProcessor, StampProcessor
@@ -79,6 +80,8 @@ class Pipeline:
         self._connect(joined=joined is not None)
         self.blobs = Blobs(settings.blobs or (str(self.directory / BLOBS_NAME) if self.directory else ""))
         self.tracer: Tracer = self.tracer_provider.get_tracer(semconv.SCOPE_NAME)
+        if self.owns_provider:
+            self.tracer = tracer_like(self.tracer, semconv.SCOPE_NAME, self._joint)
         self.logger: Logger = self._logger_provider.get_logger(semconv.SCOPE_NAME)
 
     def _connect(self, *, joined: bool) -> None:

@@ -12,8 +12,10 @@ duplicate, and is neither an invocation nor an inference at rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
@@ -58,10 +60,10 @@ class StampProcessor(SpanProcessor):
         if self._stopped:
             return
         with guarded("stamping a span"):
-            current = invocations.current(parent_context)
-            scope = invocations.scope(parent_context)
+            context = otel_context.get_current() if parent_context is None else parent_context
+            current, scope = invocations.current(context), invocations.scope(context)
             stamp: Stamp | None = current.stamp if current is not None else scope.stamp if scope is not None else None
-            attributes = span.attributes or {}
+            attributes = plain(span.attributes)
             own = None if stamp is not None else _own_stamp(attributes)
             if own is None:
                 about_model = is_about_model(attributes)
@@ -71,7 +73,7 @@ class StampProcessor(SpanProcessor):
                     span.set_attributes(stamp)
             memo = _Memo(own or stamp or {}, scope)
             vars(span)[_MEMO] = memo
-            parent = trace.get_current_span(parent_context)
+            parent = trace.get_current_span(context)
             memo.inside_inference = isinstance(parent, ReadableSpan) and is_inference(parent.attributes or {})
             if (memo.inside_inference or scope is not None) and _is_duplicate(span, memo):
                 span.set_attribute(semconv.ELL_DUPLICATE, "true")
@@ -82,10 +84,10 @@ class StampProcessor(SpanProcessor):
         if memo is None or self._stopped:
             return
         duplicable = memo.inside_inference or memo.scope is not None
-        if not (memo.stamp or duplicable):
+        if not (duplicable or (memo.stamp and span.dropped_attributes)):
             return
         with guarded("stamping a span again"):
-            attributes = span.attributes or {}
+            attributes = plain(span.attributes)
             gone = [name for name in memo.stamp if name not in attributes]
             if gone and is_about_model(attributes):
                 for name in gone:
@@ -147,6 +149,13 @@ def _own_stamp(attributes: Mapping[str, Any]) -> Stamp | None:
     if version is None:
         return None
     return {semconv.ELL_PROGRAM_NAME: attributes[semconv.ELL_PROGRAM_NAME], semconv.ELL_PROGRAM_VERSION: version}
+
+
+def plain(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A span's attributes as a dict, which is looked into much faster than what the SDK holds them in."""
+    if isinstance(attributes, MappingProxyType):
+        return attributes.copy()
+    return dict(attributes or {})
 
 
 def is_about_model(attributes: Mapping[str, Any]) -> bool:

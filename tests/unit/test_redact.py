@@ -20,8 +20,10 @@ from ell_otel.secret_kinds import KINDS
 
 @pytest.mark.parametrize("kind", CANARIES)
 @pytest.mark.parametrize(
-    "around", ["{}", "key={}", 'x = "{}"', "use {}, please", "({})", '{{"k": "{}"}}', "a\n{}\nb", "a\\n{}\\nb"]
-)
+    "around",
+    ["{}", "key={}", 'x = "{}"', "use {}, please", "({})", '{{"k": "{}"}}', "a\n{}\nb", "a\\n{}\\nb",
+     "é {} ß", "İ {}", "日本語の長い文章です、\u3000{}\u00a0と", "\ud800 {}", "a_rather_long_word_before {} https://and.after/it"],
+)  # fmt: skip
 def test_a_key_is_gone_wherever_it_stands(kind: str, around: str) -> None:
     clean = redact(around.format(CANARIES[kind]))
     assert REDACTED in clean
@@ -46,6 +48,8 @@ def test_there_are_at_least_forty_kinds() -> None:
         ("GET /v1?api_key=abcdef123456&x=1", "GET /v1?api_key=[REDACTED]&x=1"),
         ("Authorization: Basic dXNlcjpwYXNzd29yZA==", "Authorization: Basic [REDACTED]"),
         ("{'Authorization': 'Bearer abcdef1234567890'}", "{'Authorization': 'Bearer [REDACTED]'}"),
+        ("İ password=s3cret99x, pwd: s3cret99y", "İ password=[REDACTED], pwd: [REDACTED]"),
+        ("AWS secret: " + "A1b+" * 10, "AWS secret: [REDACTED]"),
         ("postgres://me:a@b/c#d@db/x", "postgres://me:[REDACTED]@db/x"),
         ("Server=s;User ID=u;Password={a;b=c1};Encrypt=True", "Server=s;User ID=u;Password={[REDACTED]};Encrypt=True"),
         ("jdbc:oracle:thin:scott/tiger9@//h:1521/x", "jdbc:oracle:thin:scott/[REDACTED]@//h:1521/x"),
