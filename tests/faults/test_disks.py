@@ -107,7 +107,7 @@ def test_a_spool_without_inodes_costs_counted_telemetry_until_there_are_some(tmp
     assert (spans, lost) == (10, 11)  # with the program's announcement, which is made again
 
 
-def test_a_folder_without_permission_or_taken_away_is_borne(tmp_path: Path) -> None:
+def test_a_folder_that_is_taken_away_with_a_file_in_its_place_is_borne(tmp_path: Path) -> None:
     app = App(tmp_path / ".ell", tmp_path / "app.py")
     app.work("before")
     shutil.rmtree(tmp_path / ".ell" / "spool")
