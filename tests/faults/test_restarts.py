@@ -18,8 +18,10 @@ import pytest
 from oracle import Ledger, audit, clean
 from victims import HERE, WRITER, Senders, Server
 
+from ell_otel.config import resolve
 from ell_otel.ingest.drain import drain
 from ell_otel.ingest.sink import Taken
+from ell_otel.store.client import open_store
 from ell_otel.telemetry.segments import Frame, Kind, pending
 from ell_otel.telemetry.spool import SegmentWriter
 
@@ -57,6 +59,48 @@ def test_applications_and_server_killed_together_lose_nothing_and_leave_no_litte
     assert verdict.acked > 10 * CYCLES
     assert clean(verdict), verdict
     assert [path.name for path in (directory / "spool").iterdir()] == []
+
+
+VERSIONS = """
+import importlib, sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[1], "."]
+from oracle import Ledger
+ledger, first = Ledger(Path(sys.argv[2])), int(sys.argv[3])
+for number in range(first, first + 1000):
+    Path(f"m{number}.py").write_text(
+        f"import ell_otel as ell\\nNUMBER = {number}\\n@ell.program\\ndef work(): return NUMBER\\n"
+    )
+    importlib.invalidate_caches()
+    work = importlib.import_module(f"m{number}").work
+    ledger.write("intent", number)
+    work()
+    ledger.write("acked", number)
+"""
+
+
+def test_the_closure_of_every_version_is_there_for_every_call_that_was_accepted(tmp_path: Path) -> None:
+    """Each call is the first of a new version: so a kill is always near an announcement."""
+    directory, ledger = tmp_path / ".ell", Ledger()
+    environment = os.environ | {"ELL_OTEL_DIR": str(directory)}
+    for cycle in range(2 * CYCLES):
+        command = [sys.executable, "-c", VERSIONS, str(HERE), str(ledger.path), str(cycle * 1000)]
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment)
+        until = time.monotonic() + 30
+        while not any(number >= cycle * 1000 for number in ledger.numbers("acked")) and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.2))
+        process.kill()
+        process.wait(20)
+    assert clean(audit(directory, Ledger()))
+    with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
+        rows = store.query(
+            "SELECT SpanAttributes['ell.invocation.result'] AS result, SpanAttributes['ell.program.version'] AS version, "
+            "version IN (SELECT ProgramVersion FROM ell_program_sources WHERE Source != '') AS told FROM otel_traces"
+        )
+    assert {int(str(row["result"])) for row in rows} >= ledger.numbers("acked") != set()
+    assert len({row["version"] for row in rows}) == len(rows)
+    assert [row for row in rows if not row["told"]] == []
 
 
 class Nowhere:
