@@ -24,6 +24,7 @@ _CONTENT_SWITCHES: Final = {
 _ENTRIES: Final = frozenset(
     {".gitignore", "blobs", "ingest-token", "log", "quarantine", "spool", "store", "store.lock", "token"}
 )
+_OF_ONE_SIGNAL: Final = {f"{signal}_{name}": name for signal in ("traces", "logs") for name in ("endpoint", "protocol")}
 _SET_BY_US: Final = "ELL_OTEL_SET_BY_US"
 _PROJECT_MARKERS: Final = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
@@ -121,6 +122,10 @@ class Settings:
     protocol: str = _row(
         "http/protobuf", "OTLP protocol towards the endpoint: http/protobuf or grpc.", "OTEL_EXPORTER_OTLP_PROTOCOL"
     )
+    traces_endpoint: str = _row("", "URL for spans alone, used as it stands.", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    traces_protocol: str = _row("", "Protocol for spans alone.", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+    logs_endpoint: str = _row("", "URL for events alone, used as it stands.", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
+    logs_protocol: str = _row("", "Protocol for events alone.", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL")
     service_name: str = _row("", "service.name of the resource. Empty: the name of the script.", "OTEL_SERVICE_NAME")
     content: bool | None = _row(
         None,
@@ -214,7 +219,7 @@ class Settings:
     @property
     def local(self) -> bool:
         """True when telemetry goes to the spool in the ``.ell`` folder rather than to an OTLP endpoint."""
-        return not self.endpoint
+        return not (self.endpoint or self.traces_endpoint or self.logs_endpoint)
 
     @property
     def record_content(self) -> bool:
@@ -240,7 +245,7 @@ def resolve(environ: Mapping[str, str] | None = None, /, **given: Any) -> Settin
         raise ConfigError(f"no setting is called {sorted(unknown)[0]!r}; there are: {', '.join(known)}")
     values = {name: value for name, value in given.items() if value is not None}
     for name, row in known.items():
-        if name not in values:
+        if name not in values and given.get(_OF_ONE_SIGNAL.get(name, "")) is None:
             _from_environment(values, name, row.metadata, environ)
     return Settings(**values)
 

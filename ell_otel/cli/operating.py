@@ -157,7 +157,10 @@ def _installation() -> Iterator[Finding]:
 
 def _folder(settings: Settings, directory: Path) -> Iterator[Finding]:
     if not settings.local:
-        yield Finding("ok", "delivery", f"OTLP to {settings.endpoint} ({settings.protocol}); the spool is not used")
+        from ell_otel.telemetry.transport import LOGS, TRACES, destination
+
+        ways = [f"{signal} to {' by '.join(destination(settings, signal))}" for signal in (TRACES, LOGS)]
+        yield Finding("ok", "delivery", f"OTLP: {', '.join(ways)}; the spool is not used")
     if not directory.exists():
         yield Finding(
             "warning", "folder", f"{directory} does not exist yet: it is made when a program first runs there"

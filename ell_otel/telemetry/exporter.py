@@ -27,7 +27,7 @@ from ell_otel.telemetry.guard import tell
 from ell_otel.telemetry.processors import CONTENT, with_attributes
 from ell_otel.telemetry.segments import Kind
 from ell_otel.telemetry.spool import SegmentWriter
-from ell_otel.telemetry.transport import LOGS, TRACES, connect
+from ell_otel.telemetry.transport import LOGS, TRACES, connect, destination
 
 
 class Losses:
@@ -124,9 +124,8 @@ class Remote:
         spans = Signal("spans", _encode_spans, _span_weight, _without_contents, self._spans_lost, losses.report)
         events = Signal("events", _encode_logs, _event_weight, lambda _: None, self._events_lost, losses.report)
         bounds = settings.queue_bytes, settings.exit_ms / 1000
-        where = settings.endpoint, settings.protocol
-        self.spans: Sender[ReadableSpan] = Sender(spans, connect(TRACES, *where), *bounds)
-        self.events: Sender[ReadableLogRecord] = Sender(events, connect(LOGS, *where), *bounds)
+        self.spans: Sender[ReadableSpan] = Sender(spans, connect(TRACES, *destination(settings, TRACES)), *bounds)
+        self.events: Sender[ReadableLogRecord] = Sender(events, connect(LOGS, *destination(settings, LOGS)), *bounds)
 
     def close(self) -> None:
         """Send what is queued, within one exit deadline for both."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import grpc
     import requests
 
+    from ell_otel.config import Settings
+
 TRACES: Final = "traces"
 LOGS: Final = "logs"
 DEFAULT_TIMEOUT_S: Final = 10.0
@@ -80,23 +82,39 @@ class Transport(Protocol):
         """In a forked child: begin with fresh connections, and leave the parent's as they are."""
 
 
-def connect(signal: str, endpoint: str, protocol: str) -> Transport:
-    """The transport for ``signal`` (``TRACES`` or ``LOGS``). It connects when it is first used.
+def destination(settings: Settings, signal: str) -> tuple[str, str]:
+    """URL and protocol for ``signal`` (``TRACES`` or ``LOGS``), by OpenTelemetry's rules.
+
+    A signal's own URL is used as it stands; where only the other one has one, it goes to a collector on this machine.
+    """
+    url, protocol = (
+        (settings.traces_endpoint, settings.traces_protocol)
+        if signal == TRACES
+        else (settings.logs_endpoint, settings.logs_protocol)
+    )
+    protocol = protocol or settings.protocol
+    if url or protocol == "grpc":
+        return url or settings.endpoint or "http://localhost:4317", protocol
+    return f"{(settings.endpoint or 'http://localhost:4318').rstrip('/')}/v1/{signal}", protocol
+
+
+def connect(signal: str, url: str, protocol: str) -> Transport:
+    """The transport for ``signal``. It connects when it is first used.
 
     Raises ``ConfigError`` for a protocol other than ``grpc`` and ``http/protobuf``, or a variable that cannot be read.
     """
     if protocol == "grpc":
-        return Grpc(signal, endpoint)
+        return Grpc(signal, url)
     if protocol == "http/protobuf":
-        return Http(signal, endpoint)
+        return Http(signal, url)
     raise ConfigError(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r} cannot be used: it takes grpc or http/protobuf")
 
 
 class Http:
     """OTLP/HTTP with protobuf bodies."""
 
-    def __init__(self, signal: str, endpoint: str) -> None:
-        self.to = f"{endpoint.rstrip('/')}/v1/{signal}"
+    def __init__(self, signal: str, url: str) -> None:
+        self.to = url
         self.timeout_s = _timeout(signal)
         self._signal = signal
         self._gzip = _option(signal, "COMPRESSION") == "gzip"

@@ -274,6 +274,22 @@ def test_headers_and_compression_come_from_opentelemetrys_variables(
         assert [headers["x-tenant"] for headers in collector.headers] == ["blue"]
 
 
+def test_each_signal_goes_where_opentelemetrys_variables_send_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with grpc_collector() as one, http_collector() as other:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", one.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-tenant=spans")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", f"{other.url}/to/the/logs")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-tenant=events")
+        ell.init()
+        ell.program(lambda: 1)()
+        assert ell.flush()
+        assert [span.name.split()[0] for span in one.spans] == ["invoke_workflow"]
+        assert [event.event_name for event in other.events] == ["ell.program"]
+        assert [received.headers[0]["x-tenant"] for received in (one, other)] == ["spans", "events"]
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_over_tls_only_to_a_server_that_is_trusted(
     protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ import pytest
 
 from ell_otel import config
 from ell_otel.errors import ConfigError
+from ell_otel.telemetry.transport import LOGS, TRACES, destination
 
 
 def test_an_argument_wins_over_the_environment_and_that_over_the_default() -> None:
@@ -57,6 +58,26 @@ def test_content_is_recorded_locally_and_elsewhere_only_when_a_person_asked(
     environment: dict[str, str], recorded: bool
 ) -> None:
     assert config.resolve(environment).record_content is recorded
+
+
+@pytest.mark.parametrize(
+    ("environment", "given", "spans", "events"),
+    [
+        ({"ENDPOINT": "http://a:1/"}, {}, ("http://a:1/v1/traces", "http/protobuf"), ("http://a:1/v1/logs", "http/protobuf")),
+        ({"ENDPOINT": "http://a:1", "PROTOCOL": "grpc"}, {}, ("http://a:1", "grpc"), ("http://a:1", "grpc")),
+        ({"TRACES_ENDPOINT": "http://b:2/in"}, {}, ("http://b:2/in", "http/protobuf"), ("http://localhost:4318/v1/logs", "http/protobuf")),
+        ({"LOGS_ENDPOINT": "http://b:2/in", "PROTOCOL": "grpc"}, {}, ("http://localhost:4317", "grpc"), ("http://b:2/in", "grpc")),
+        ({"ENDPOINT": "http://a:1", "LOGS_PROTOCOL": "grpc"}, {}, ("http://a:1/v1/traces", "http/protobuf"), ("http://a:1", "grpc")),
+        ({"TRACES_ENDPOINT": "http://b:2/in"}, {"endpoint": "http://c:3"}, ("http://c:3/v1/traces", "http/protobuf"), ("http://c:3/v1/logs", "http/protobuf")),
+    ],
+)  # fmt: skip
+def test_each_signal_has_its_way_by_opentelemetrys_rules_and_an_argument_wins(
+    environment: dict[str, str], given: dict[str, str], spans: tuple[str, str], events: tuple[str, str]
+) -> None:
+    settings = config.resolve({f"OTEL_EXPORTER_OTLP_{name}": value for name, value in environment.items()}, **given)
+    assert not settings.local
+    assert destination(settings, TRACES) == spans
+    assert destination(settings, LOGS) == events
 
 
 def test_the_folder_is_the_nearest_one_within_the_project_or_goes_into_its_root(tmp_path: Path) -> None:
