@@ -27,7 +27,7 @@ demo: $(VENV)/.demo
 
 # What is not Python is tested where its tools are: without Go or npm those tests are skipped, which CI takes for a failure.
 HAVE = $(shell command -v $(1) 2>/dev/null)
-CLIENTS := $(if $(call HAVE,go),build/clients/go) $(if $(call HAVE,npm),build/clients/node/.done)
+CLIENTS := $(if $(call HAVE,go),build/clients/go build/clients/grafana build/clients/compose) $(if $(call HAVE,npm),build/clients/node/.done)
 COLLECTOR := $(if $(call HAVE,go),build/otelcol)
 
 clients: $(CLIENTS)
@@ -35,6 +35,14 @@ clients: $(CLIENTS)
 build/clients/go: $(wildcard tests/clients/go/*)
 	@mkdir -p build/clients
 	CGO_ENABLED=0 go build -C tests/clients/go -trimpath -o $(CURDIR)/$@ .
+
+build/clients/grafana: $(wildcard tests/clients/go/grafana/* tests/clients/go/go.*)
+	@mkdir -p build/clients
+	CGO_ENABLED=0 go build -C tests/clients/go -trimpath -o $(CURDIR)/$@ ./grafana
+
+build/clients/compose: $(wildcard tests/clients/compose/*)
+	@mkdir -p build/clients
+	CGO_ENABLED=0 go build -C tests/clients/compose -trimpath -o $(CURDIR)/$@ .
 
 build/clients/node/.done: $(wildcard tests/clients/node/*)
 	@mkdir -p build/clients/node && cp $^ build/clients/node/

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,34 +21,22 @@ PASSWORDS = {
     f"ELL_{name}_PASSWORD": f"secret-of-{name.lower()}"
     for name in ("CLICKHOUSE", "INGEST", "GRAFANA_READER", "GRAFANA_ADMIN")
 }
+RESOLVER = ROOT / "build" / "clients" / "compose"
+resolved = pytest.mark.skipif(
+    not RESOLVER.exists(), reason="build/clients/compose is missing: `make clients` builds it, with Go"
+)
 # What exits when it has done its work, and an image with nothing in it but the binary.
 WITHOUT_HEALTH = {"migrate", "migrate-cluster", "demo", "collector"}
 
 
-@pytest.fixture(scope="module")
-def resolver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program that resolves a compose file with Docker's own library."""
-    go = shutil.which("go") or pytest.skip("Go is not installed: https://go.dev/dl")
-    binary = tmp_path_factory.mktemp("compose") / "compose"
-    subprocess.run([go, "build", "-o", str(binary), "."], cwd=ROOT / "tests" / "compose", check=True, timeout=540)
-    return binary
+def resolve(profiles: str, **passwords: str) -> subprocess.CompletedProcess[str]:
+    """What Docker's own library makes of the compose file."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(Path.home()), "COMPOSE_PROFILES": profiles, **passwords}
+    command = [RESOLVER, ROOT / "docker-compose.yml"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def resolve(resolver: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def run(profiles: str, **passwords: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(Path.home()), "COMPOSE_PROFILES": profiles, **passwords}
-        return subprocess.run(
-            [resolver, ROOT / "docker-compose.yml"], env=environment, capture_output=True, text=True, check=False
-        )
-
-    return run
-
-
-Resolve = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def services(resolve: Resolve, profiles: str) -> dict[str, dict[str, Any]]:
+def services(profiles: str) -> dict[str, dict[str, Any]]:
     done = resolve(profiles, **PASSWORDS)
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, Any]] = json.loads(done.stdout)["services"]
@@ -58,25 +46,28 @@ def services(resolve: Resolve, profiles: str) -> dict[str, dict[str, Any]]:
 # -- the compose file -------------------------------------------------------------------------------------------------
 
 
-def test_each_profile_has_its_services_and_no_others(resolve: Resolve) -> None:
+@resolved
+def test_each_profile_has_its_services_and_no_others() -> None:
     common = {"collector", "grafana"}
-    assert set(services(resolve, "single")) == {*common, "clickhouse", "migrate"}
+    assert set(services("single")) == {*common, "clickhouse", "migrate"}
     nodes = {f"clickhouse-{shard}{replica}" for shard in "12" for replica in "ab"}
     keepers = {f"keeper-{number}" for number in "123"}
-    assert set(services(resolve, "cluster,demo")) == {*common, *nodes, *keepers, "migrate-cluster", "demo"}
+    assert set(services("cluster,demo")) == {*common, *nodes, *keepers, "migrate-cluster", "demo"}
 
 
+@resolved
 @pytest.mark.parametrize("missing", PASSWORDS)
-def test_no_password_has_a_default(resolve: Resolve, missing: str) -> None:
+def test_no_password_has_a_default(missing: str) -> None:
     done = resolve("single", **{name: value for name, value in PASSWORDS.items() if name != missing})
     assert done.returncode != 0
     assert missing in done.stderr
     assert "top of docker-compose.yml" in done.stderr
 
 
+@resolved
 @pytest.mark.parametrize("profiles", ["single,demo", "cluster,demo"])
-def test_images_are_pinned_ports_are_local_and_services_watched(resolve: Resolve, profiles: str) -> None:
-    found = services(resolve, profiles)
+def test_images_are_pinned_ports_are_local_and_services_watched(profiles: str) -> None:
+    found = services(profiles)
     for name, service in found.items():
         tag = service["image"].rpartition(":")[2]
         assert any(digit in tag for digit in "0123456789") or "build" in service, service["image"]
@@ -87,9 +78,10 @@ def test_images_are_pinned_ports_are_local_and_services_watched(resolve: Resolve
     assert len(published) == len(set(published))
 
 
+@resolved
 @pytest.mark.parametrize("profiles", ["single,demo", "cluster,demo"])
-def test_every_file_that_is_mounted_is_there_and_read_only(resolve: Resolve, profiles: str) -> None:
-    for service in services(resolve, profiles).values():
+def test_every_file_that_is_mounted_is_there_and_read_only(profiles: str) -> None:
+    for service in services(profiles).values():
         for volume in service.get("volumes", ()):
             if volume["type"] == "bind":
                 assert Path(volume["source"]).exists(), volume["source"]
@@ -98,26 +90,30 @@ def test_every_file_that_is_mounted_is_there_and_read_only(resolve: Resolve, pro
             assert (ROOT / service["build"]["dockerfile"]).is_file()
 
 
-def test_what_a_configuration_reads_from_the_environment_is_set(resolve: Resolve) -> None:
-    for service in (*services(resolve, "single").values(), *services(resolve, "cluster").values()):
-        mounted = [Path(each["source"]) for each in service.get("volumes", ()) if each["type"] == "bind"]
-        for path in (path for path in mounted if path.suffix == ".xml"):
-            wanted = {element.get("from_env") for element in ElementTree.parse(path).iter()} - {None}
-            assert wanted <= set(service["environment"]), path
+@resolved
+def test_what_a_configuration_reads_from_the_environment_is_set() -> None:
+    for service in (*services("single").values(), *services("cluster").values()):
+        bound = [Path(each["source"]) for each in service.get("volumes", ()) if each["type"] == "bind"]
+        mounted = [path for each in bound for path in (each.rglob("*") if each.is_dir() else [each])]
+        for path in (each for each in mounted if each.suffix in {".xml", ".yaml"}):
+            wanted = re.findall(r'from_env="(\w+)"|\$\{(?:env:)?(\w+)\}', path.read_text())
+            assert {name for names in wanted for name in names if name} <= set(service["environment"]), path
 
 
-def test_a_cluster_is_reached_under_the_name_of_the_single_server(resolve: Resolve) -> None:
-    nodes = [each for name, each in services(resolve, "cluster").items() if name.startswith("clickhouse-")]
+@resolved
+def test_a_cluster_is_reached_under_the_name_of_the_single_server() -> None:
+    nodes = [each for name, each in services("cluster").items() if name.startswith("clickhouse-")]
     assert [node["networks"]["default"]["aliases"] for node in nodes] == [["clickhouse"]] * 4
     assert {(node["environment"]["ELL_SHARD"], node["environment"]["ELL_REPLICA"]) for node in nodes} == {
         (shard, replica) for shard in "12" for replica in "ab"
     }
 
 
-def test_the_keepers_name_each_other(resolve: Resolve) -> None:
+@resolved
+def test_the_keepers_name_each_other() -> None:
     keepers = ElementTree.parse(CLICKHOUSE / "keeper.xml")
     there = {server.findtext("id"): server.findtext("hostname") for server in keepers.iter("server")}
-    found = services(resolve, "cluster")
+    found = services("cluster")
     assert {found[str(name)]["environment"]["ELL_KEEPER_ID"]: name for name in there.values()} == there
     asked = [node.findtext("host") for node in ElementTree.parse(CLICKHOUSE / "cluster.xml").iter("node")]
     assert sorted(map(str, asked)) == sorted(map(str, there.values()))

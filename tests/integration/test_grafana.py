@@ -15,13 +15,15 @@ from typing import Any
 
 import clickhouse_connect
 import pytest
-from grafana import expanded, interpolated
+from grafana import expanded, interpolated, queries
 
 from ell_otel.dashboards import alerts, dashboards
 
 BY_NAME = dashboards()
 COLLECTOR = Path(__file__).parents[2] / "collector"
 TRAFFIC = COLLECTOR / "demo" / "traffic.py"
+DRIVER = COLLECTOR.parent / "build" / "clients" / "grafana"
+VARIABLES = ("service", "program", "model", "version", "status", "before", "after", "trace", "invocation")
 MAILS = 20  # each makes three invocations, in each of two rounds
 # The demo loses nothing, runs one instrumentation, uses models with a price and sends the source of all it runs.
 WELL = {"Lost, as told by the senders", "Model calls that two instrumentations describe", "Models without a price"} | {
@@ -36,10 +38,21 @@ class Grafana:
         self._client = clickhouse_connect.get_client(
             host="127.0.0.1", port=port, username="reader", password=token, autogenerate_session_id=False
         )
+        self._port, self._token = port, token
         self._now = int(time.time())
 
+    def sent(self, sql: str, values: Mapping[str, str]) -> str:
+        return expanded(interpolated(sql, values), self._now - 3600, self._now + 60)
+
+    def by_its_driver(self, sent: list[str]) -> list[dict[str, Any]]:
+        """What the library gets that Grafana's data source uses."""
+        command = [DRIVER, f"127.0.0.1:{self._port}", "reader", self._token]
+        done = subprocess.run(command, input=json.dumps(sent), check=True, timeout=120, capture_output=True, text=True)
+        answers: list[dict[str, Any]] = json.loads(done.stdout)
+        return answers
+
     def rows(self, sql: str, values: Mapping[str, str]) -> tuple[list[str], list[dict[str, Any]]]:
-        sent = expanded(interpolated(sql, values), self._now - 3600, self._now + 60)
+        sent = self.sent(sql, values)
         result = self._client.query(sent)
         columns = result.column_names or [row[0] for row in self._client.query(f"DESCRIBE TABLE ({sent})").result_rows]
         return list(columns), list(result.named_results())
@@ -167,6 +180,20 @@ def test_marks_and_rules_are_answered_too(grafana: Grafana) -> None:
         assert bool(rows) == (rule["uid"] != "ell-lost"), rule["title"]
         labels = set(re.findall(r"\.Labels\.(\w+)", rule["annotations"]["summary"]))
         assert labels <= set(columns), rule["title"]
+
+
+@pytest.mark.skipif(not DRIVER.exists(), reason="build/clients/grafana is missing: `make clients` builds it, with Go")
+def test_grafanas_driver_reads_every_answer(grafana: Grafana) -> None:
+    asked = [(name, title, query["rawSql"]) for name, each in BY_NAME.items() for title, query in queries(each)]
+    seen = {name: dict.fromkeys(VARIABLES, "") | _seen(grafana, name) for name in BY_NAME}
+    sent = [grafana.sent(sql, seen[name]) for name, _, sql in asked]
+    answers = grafana.by_its_driver(sent)
+    assert [answer["Error"] for answer in answers] == [""] * len(asked)
+    for (_, title, _), answer in zip(asked, answers, strict=True):
+        assert bool(answer["Rows"]) != (title in WELL), title
+    traces = next(answer for answer in answers if "traceID" in answer["Columns"])
+    types = dict(zip(traces["Columns"], traces["Types"], strict=True))
+    assert (types["startTime"], types["tags"]) == ("Float64", "Array(Map(String, String))")
 
 
 def test_the_demos_edit_is_what_the_dashboard_says_has_changed(grafana: Grafana) -> None:
