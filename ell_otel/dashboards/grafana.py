@@ -214,16 +214,6 @@ def trace(title: str, sql: str, *, about: str = "") -> Json:
     return _panel("traces", title, [query(sql, "traces")], about=about, defaults={}, options={})
 
 
-def note(title: str, text: str) -> Json:
-    """Words, in Markdown."""
-    return {
-        "type": "text",
-        "title": title,
-        "fieldConfig": {"defaults": {}, "overrides": []},
-        "options": {"mode": "markdown", "content": text},
-    }
-
-
 # -- variables --------------------------------------------------------------------------------------------------------
 
 

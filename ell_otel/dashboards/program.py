@@ -17,7 +17,6 @@ from ell_otel.dashboards.grafana import (
     choice,
     dashboard,
     lines_of_text,
-    note,
     stat,
     table,
     timeseries,
@@ -35,19 +34,6 @@ _RUNS: Final = (
     "Its invocations",
     f"/d/ell-invocations?{KEPT}&${{program:queryparam}}&var-version=${{__data.fields.version:percentencode}}",
 )
-_IN_THE_SHELL: Final = """
-Word by word, and with what moved:
-
-```
-ell-otel diff '${program}@${before}' '${program}@${after}'
-```
-
-The code of the version *after*, as a file that runs:
-
-```
-ell-otel checkout '${program}@${after}'
-```
-"""
 
 
 def program() -> Json:
@@ -114,7 +100,7 @@ _LINES: Final = [
         9,
         [
             (18, lines_of_text("What changed", sql.DIFFERENCE, about="Lines that only one of the two versions has.")),
-            (6, note("In the shell", _IN_THE_SHELL.strip())),
+            (6, lines_of_text("In the shell", sql.IN_THE_SHELL)),
         ],
     ),
     (

@@ -20,7 +20,7 @@ from grafana_foundation_sdk.models import dashboard as schema
 
 from ell_otel.dashboards import alerts, dashboards, files
 from ell_otel.dashboards.grafana import dashboard as made
-from ell_otel.dashboards.grafana import note, table
+from ell_otel.dashboards.grafana import table
 
 plugins.register_default_plugins()
 COMMITTED = Path(__file__).parents[2] / "collector" / "grafana"
@@ -148,8 +148,3 @@ def test_no_variable_reaches_sql_but_percent_encoded_between_quotes(name: str) -
         for found in re.finditer(r"(.{0,1})\$(?!__)(\{?\w+[^}]*\}?)(.{0,1})", query["rawSql"]):
             assert found[2].endswith(":percentencode}"), f"{title}: {found[0]}"
             assert (found[1], found[3]) == ("'", "'"), f"{title}: {found[0]}"
-
-
-def test_a_note_says_what_to_type() -> None:
-    assert "ell-otel diff '${program}@${before}' '${program}@${after}'" in json.dumps(BY_NAME["program"])
-    assert note("a", "b")["options"]["content"] == "b"

@@ -148,4 +148,13 @@ FROM (
 ORDER BY line, sign DESC
 """
 
+# What to type for more. Whoever sends telemetry chooses names and versions, so that only hashes are put into a command.
+_HASH: Final = "'^c1:[0-9a-f]{64}$'"
+IN_THE_SHELL: Final = f"""
+SELECT fromUnixTimestamp64Milli(toInt64(0)) AS timestamp, concat(
+    '# word by word, and with what moved\\nell-otel diff ', extract({chosen("before")}, {_HASH}), ' ',
+    extract({chosen("after")}, {_HASH}), '\\n\\n# the version after, as a file that runs\\nell-otel checkout ',
+    extract({chosen("after")}, {_HASH})) AS body
+"""
+
 SOURCE: Final = f"SELECT fromUnixTimestamp64Milli(toInt64(0)) AS timestamp, source AS body FROM ({_source('after')})"

@@ -207,6 +207,14 @@ def test_what_changed_is_the_lines_that_one_of_the_two_has(ask: Ask) -> None:
     assert ask(program.DIFFERENCE, **{**ONE, "before": V2}) == []
 
 
+def test_what_to_type_holds_no_more_of_what_a_sender_chose_than_a_hash(ask: Ask) -> None:
+    (row,) = ask(program.IN_THE_SHELL, **ONE)
+    assert row["body"].splitlines()[1:5:3] == [f"ell-otel diff {V1} {V2}", f"ell-otel checkout {V2}"]
+    (row,) = ask(program.IN_THE_SHELL, program="'; rm -r ~; '", before=f"{V1}'; rm -r ~", after=f"x\n{V2}")
+    assert "rm" not in row["body"]
+    assert row["body"].splitlines()[1:5:3] == ["ell-otel diff  ", "ell-otel checkout "]
+
+
 def test_the_versions_table_has_each_version_with_the_one_before_it(ask: Ask) -> None:
     rows = ask(program.VERSION_TABLE, **ONE)
     assert [(row["label"], row["previous"], row["calls"]) for row in rows] == [("v2", V1, 40), ("v1", "", 40)]
