@@ -12,7 +12,7 @@ from typing import Any
 from opentelemetry import trace
 
 from ell_otel import config
-from ell_otel.instrumentation import callsite, entries, openai_genai, openai_spans, patch
+from ell_otel.instrumentation import callsite, entries, openai_genai, openai_spans, patch, threads
 from ell_otel.telemetry import current, stamping
 from ell_otel.telemetry.guard import guarded
 
@@ -28,6 +28,7 @@ def instrument() -> None:
             return
         openai_spans.prepare()
         entries.prepare()
+        threads.prepare()
         stamping.use_finder(_on_the_stack)
         if not patch.is_patched(trace, "set_tracer_provider"):
             patch.wrap(trace, "set_tracer_provider", _then_join)

@@ -134,8 +134,8 @@ def _program_frame(frame: FrameType | None) -> FrameType | None:
     passed: FrameType | None = None
     while frame is not None:
         kind = _kind(frame)
-        if kind is _Kind.LOOP:  # beyond it is who runs the event loop, not who made what runs in it
-            break
+        if kind is _Kind.LOOP and frame.f_code.co_name != "run_in_executor":
+            break  # beyond it is who runs the event loop, not who made what runs in it
         if kind is _Kind.OWN and _is_function(frame.f_code):
             if not (_passed_codes or _passed_names) or not _is_passed(frame):
                 return frame

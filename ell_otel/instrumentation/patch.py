@@ -86,6 +86,16 @@ def is_patched(owner: Any, name: str) -> bool:
     return any(value is vars(owner).get(name) for value in _ours)
 
 
+def is_ours(function: object) -> bool:
+    """Whether ``function``, perhaps bound to an instance, is one that ``wrap`` has put in the place of another."""
+    import wrapt
+
+    if not isinstance(function, (wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper)):
+        return False
+    parent = getattr(function, "_self_parent", None)
+    return any(value is function or value is parent for value in _ours)
+
+
 def afterwards(undo: Callable[[], None]) -> None:
     """Have ``restore`` run ``undo``: for what another library's instrumentation has patched on our behalf."""
     with _lock:

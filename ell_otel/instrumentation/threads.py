@@ -1,14 +1,23 @@
-"""Taking the invocation that is going on along into the threads of a pool."""
+"""Taking along into the threads of a pool what goes on where they are given work."""
 
 from __future__ import annotations
 
 import contextvars
+import functools
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from typing import ParamSpec, TypeVar
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar
+
+from opentelemetry import context as otel_context
+
+from ell_otel.instrumentation import callsite, patch
+from ell_otel.telemetry import invocation as invocations
+from ell_otel.telemetry.guard import guarded
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_Work = tuple[Any, tuple[Any, ...]]
 
 
 def copy_context_to(executor: Executor) -> Executor:
@@ -32,7 +41,76 @@ class _Carrying(Executor):
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         context = contextvars.copy_context()
-        return self._executor.submit(lambda: context.run(fn, *args, **kwargs))
+        work, given = _on_behalf(fn, args)
+        return self._executor.submit(lambda: context.run(work, *given, **kwargs))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._executor.shutdown(wait, cancel_futures=cancel_futures)
+
+
+# -- a client's method as the work itself -----------------------------------------------------------------------------
+
+
+def prepare() -> None:
+    """Have pools run a client's method for whoever submits it: nothing of the user's is on the stack over there."""
+    patch.on_import("concurrent.futures.thread", _pools)
+
+
+def _pools(module: ModuleType) -> None:
+    patch.wrap(module.ThreadPoolExecutor, "submit", _submit)
+
+
+def _submit(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if args:
+        work, given = _on_behalf(args[0], args[1:])
+        args = (work, *given)
+    return wrapped(*args, **kwargs)
+
+
+def _on_behalf(work: Any, args: tuple[Any, ...]) -> _Work:
+    """Work and its arguments, themselves unless they ask a model: then for the invocation or program that submits."""
+    with guarded("finding the program that submits a model call"):
+        asks, in_context = _asks_model(work, args)
+        if not asks:
+            return work, args
+        if invocations.is_attributed(context := otel_context.get_current()):
+            return (work, args) if in_context else _by(functools.partial(_run_in, context), work, args)
+        site = callsite.calling(3)
+        if site is not None:
+            return _by(functools.partial(_run_for, site), work, args)
+    return work, args
+
+
+def _asks_model(work: Any, args: tuple[Any, ...]) -> tuple[bool, bool]:
+    """Whether work is a client's method, with some arguments given before or not, and whether it has a context."""
+    in_context = False
+    while True:
+        if type(work) is functools.partial:
+            work, args = work.func, (*work.args, *args)
+        elif args and isinstance(getattr(work, "__self__", None), contextvars.Context):
+            work, args, in_context = args[0], args[1:], True
+        else:
+            return patch.is_ours(work), in_context
+
+
+def _by(runner: Callable[..., Any], work: Any, args: tuple[Any, ...]) -> _Work:
+    """The same work with the client's method, wherever it stands in it, run by ``runner``."""
+    if type(work) is functools.partial:
+        inner, given = _by(runner, work.func, (*work.args, *args))
+        return functools.partial(inner, **work.keywords), given
+    if patch.is_ours(work):
+        return functools.partial(runner, work), args
+    inner, given = _by(runner, args[0], args[1:])
+    return work, (inner, *given)
+
+
+def _run_for(site: callsite.CallSite, work: Any, /, *args: Any, **kwargs: Any) -> Any:
+    return callsite.under(site, work, args, kwargs)
+
+
+def _run_in(context: otel_context.Context, work: Any, /, *args: Any, **kwargs: Any) -> Any:
+    token = otel_context.attach(context)
+    try:
+        return work(*args, **kwargs)
+    finally:
+        otel_context.detach(token)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import sys
 import threading
 import types
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +169,60 @@ def test_an_executor_that_runs_a_function_of_the_users(client: Any, programs: Pr
     assert programs() == ["ask"]
 
 
-def test_an_executor_that_runs_the_client_itself_has_nothing_of_the_users_on_its_stack(
-    client: Any, programs: Programs
+def by_a_pool(pool: Executor, method: Any) -> None:
+    pool.submit(method, **ASKED).result()
+
+
+def by_a_part_of_it(pool: Executor, method: Any) -> None:
+    pool.submit(functools.partial(method, model=MODEL), messages=ASKED["messages"]).result()
+
+
+def by_a_context(pool: Executor, method: Any) -> None:
+    pool.submit(contextvars.copy_context().run, method, **ASKED).result()
+
+
+@pytest.mark.parametrize("submit", [by_a_pool, by_a_part_of_it, by_a_context])
+@pytest.mark.parametrize("carried", [False, True])
+def test_an_executor_that_runs_the_client_itself_does_so_for_the_program_that_submits_it(
+    submit: Callable[[Executor, Any], None], carried: bool, client: Any, programs: Programs
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(client.chat.completions.create, **ASKED).result()
+        submit(ell.copy_context_to(pool) if carried else pool, client.chat.completions.create)
+    assert programs() == [submit.__name__]
+
+
+async def by_the_event_loop(client: Any) -> None:
+    create = functools.partial(client.chat.completions.create, **ASKED)
+    await asyncio.get_running_loop().run_in_executor(None, create)
+
+
+async def by_asyncio(client: Any) -> None:
+    await asyncio.to_thread(client.chat.completions.create, **ASKED)
+
+
+@pytest.mark.parametrize("ask_elsewhere", [by_the_event_loop, by_asyncio])
+def test_the_event_loops_own_pool_runs_the_client_for_the_program_that_asks(
+    ask_elsewhere: Callable[[Any], Any], client: Any, programs: Programs
+) -> None:
+    asyncio.run(ask_elsewhere(client))
+    assert programs() == [ask_elsewhere.__name__]
+
+
+def test_a_pool_is_given_nothing_else_than_what_was_submitted() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(threading.current_thread).result() is not threading.current_thread()
+        with pytest.raises(TypeError, match="submit"):
+            pool.submit()  # type: ignore[call-arg]
+        with pytest.raises(ZeroDivisionError):
+            pool.submit(lambda: 1 / 0).result()
+
+
+def test_a_thread_that_runs_the_client_itself_has_nothing_of_the_users_on_its_stack(
+    client: Any, programs: Programs
+) -> None:
+    thread = threading.Thread(target=client.chat.completions.create, kwargs=ASKED)
+    thread.start()
+    thread.join()
     assert programs() == [""]
 
 
@@ -299,13 +350,16 @@ def test_a_decorated_program_on_the_stack_wins(client: Any, folder: Path) -> Non
 
 
 @ell.program
-def submitting(client: Any) -> None:
+def submitting(client: Any, carry: Callable[[Executor], Executor]) -> None:
     with ThreadPoolExecutor(1) as pool:
-        ell.copy_context_to(pool).submit(client.chat.completions.create, **ASKED).result()
+        carry(pool).submit(client.chat.completions.create, **ASKED).result()
 
 
-def test_an_executor_given_the_context_of_a_decorated_program_runs_the_client_for_it(client: Any, folder: Path) -> None:
-    submitting(client)
+@pytest.mark.parametrize("carry", [ell.copy_context_to, lambda pool: pool])
+def test_an_executor_runs_the_client_for_the_decorated_program_that_submits_it(
+    carry: Callable[[Executor], Executor], client: Any, folder: Path
+) -> None:
+    submitting(client, carry)
     assert [name for name, _ in asked_by(folder)] == [f"{__name__}.submitting"]
 
 
