@@ -15,7 +15,7 @@ import pytest
 from grafana import queries
 from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models import alerting, expr
+from grafana_foundation_sdk.models import alerting, common, expr
 from grafana_foundation_sdk.models import dashboard as schema
 
 from ell_otel.dashboards import alerts, dashboards, files
@@ -148,3 +148,17 @@ def test_no_variable_reaches_sql_but_percent_encoded_between_quotes(name: str) -
         for found in re.finditer(r"(.{0,1})\$(?!__)(\{?\w+[^}]*\}?)(.{0,1})", query["rawSql"]):
             assert found[2].endswith(":percentencode}"), f"{title}: {found[0]}"
             assert (found[1], found[3]) == ("'", "'"), f"{title}: {found[0]}"
+
+
+@EVERY
+def test_what_a_column_overrides_is_something_that_grafana_lets_it(name: str) -> None:
+    fields, cells = (
+        {re.sub(r"_(\w)", lambda found: found[1].upper(), each) for each in typing.get_type_hints(model, vars(module))}
+        for model, module in ((schema.FieldConfig, schema), (common.TableFieldOptions, common))
+    )
+    cells |= {"wrapText"}  # since Grafana 12
+    for panel in BY_NAME[name]["panels"]:
+        for override in panel["fieldConfig"]["overrides"]:
+            for each in override["properties"]:
+                kind, _, rest = each["id"].partition(".")
+                assert (rest in cells) if kind == "custom" else (kind in fields), each["id"]
