@@ -156,7 +156,7 @@ def test_what_a_column_overrides_is_something_that_grafana_lets_it(name: str) ->
         {re.sub(r"_(\w)", lambda found: found[1].upper(), each) for each in typing.get_type_hints(model, vars(module))}
         for model, module in ((schema.FieldConfig, schema), (common.TableFieldOptions, common))
     )
-    cells |= {"wrapText"}  # since Grafana 12
+    cells |= {"wrapText", "hideFrom"}  # since Grafana 12
     for panel in BY_NAME[name]["panels"]:
         for override in panel["fieldConfig"]["overrides"]:
             for each in override["properties"]:
