@@ -96,9 +96,9 @@ def test_a_server_out_of_descriptors_takes_requests_again_when_they_are_given_ba
     with contextlib.suppress(OSError):
         for _ in range(250):
             idle.append(socket.create_connection(("127.0.0.1", server.ports["OTLP/HTTP"]), timeout=2))
-    busy = _processor_s(server.process.pid)
+    busy = processor_s(server.process.pid)
     time.sleep(1)
-    busy = _processor_s(server.process.pid) - busy
+    busy = processor_s(server.process.pid) - busy
     for each in idle:
         each.close()
     time.sleep(1.5)
@@ -112,7 +112,7 @@ def test_a_server_out_of_descriptors_takes_requests_again_when_they_are_given_ba
     assert clean(verdict), verdict
 
 
-def _processor_s(pid: int) -> float:
+def processor_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

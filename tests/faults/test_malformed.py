@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from oracle import span_of
-from test_limits import _processor_s
+from test_limits import processor_s
 from test_restarts import resident_kb
 from victims import Server
 
@@ -224,9 +224,9 @@ def _costs_little(server: Server, refused: Callable[[], bool], times: int = 5) -
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins here
     memory, costs = resident_kb(pid), []
     for _ in range(times):
-        before = _processor_s(pid)
+        before = processor_s(pid)
         assert refused()
-        costs.append(_processor_s(pid) - before)
+        costs.append(processor_s(pid) - before)
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     assert min(costs) < 0.1, costs  # the others also paid for what else this machine did
