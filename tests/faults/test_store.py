@@ -82,7 +82,10 @@ def test_killed_at_random_between_inserts_merges_and_mutations_the_store_keeps_e
         process = busy(directory, ledger, kill * STEP)
         assert process.stdout is not None
         assert process.stdout.readline() == b"busy\n"
-        time.sleep(random.uniform(0.1, 0.8))
+        until = time.monotonic() + 30
+        while max(ledger.numbers("acked"), default=0) < kill * STEP and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(random.uniform(0, 0.5))
         process.kill()
         process.wait(20)
         process.stdout.close()
