@@ -21,6 +21,7 @@ PASSWORDS = {
     f"ELL_{name}_PASSWORD": f"secret-of-{name.lower()}"
     for name in ("CLICKHOUSE", "INGEST", "GRAFANA_READER", "GRAFANA_ADMIN")
 }
+OTELCOL = ROOT / "build" / "otelcol"
 RESOLVER = ROOT / "build" / "clients" / "compose"
 resolved = pytest.mark.skipif(
     not RESOLVER.exists(), reason="build/clients/compose is missing: `make clients` builds it, with Go"
@@ -98,6 +99,17 @@ def test_what_a_configuration_reads_from_the_environment_is_set() -> None:
         for path in (each for each in mounted if each.suffix in {".xml", ".yaml"}):
             wanted = re.findall(r'from_env="(\w+)"|\$\{(?:env:)?(\w+)\}', path.read_text())
             assert {name for names in wanted for name in names if name} <= set(service["environment"]), path
+
+
+@resolved
+@pytest.mark.skipif(not OTELCOL.exists(), reason="build/otelcol is missing: `make collector` builds it, with Go")
+def test_the_collector_takes_its_file_with_the_environment_it_is_given() -> None:
+    service = services("single")["collector"]
+    (file,) = (volume["source"] for volume in service["volumes"] if volume["type"] == "bind")
+    environment = {**service["environment"], "PATH": os.environ["PATH"]}
+    command = [OTELCOL, "validate", "--config", file]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 @resolved
