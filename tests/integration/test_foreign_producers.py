@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +152,12 @@ def test_a_request_that_two_instrumentations_describe_counts_once_and_doctor_nam
 def test_doctor_counts_the_model_calls_of_which_nothing_is_known(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with FakeModel() as model, model.client() as client, ThreadPoolExecutor(1) as pool:
+    with FakeModel() as model, model.client() as client:
         ask_openai(client)
-        pool.submit(client.embeddings.create, model="text-embedding-3-small", input="Why?").result()
+        asked = {"model": "text-embedding-3-small", "input": "Why?"}
+        thread = threading.Thread(target=client.embeddings.create, kwargs=asked)
+        thread.start()
+        thread.join()
     cli.main(["log", "--json", "--dir", str(folder)])  # the store is made when a command first reads
     capsys.readouterr()
     cli.main(["doctor", "--json", "--dir", str(folder)])
