@@ -23,6 +23,7 @@ from ell_otel.closure.quiet import let_go_when_quiet
 from ell_otel.closure.references import Analysis
 from ell_otel.closure.scopes import analyse
 
+_Contested = list[tuple[set[int], set[int]]]
 Shape = tuple[str, list[str], Callable[[str, Any], Any] | None]
 TAG = "c1:"
 _shapes: dict[type[ast.AST], Shape] = {}
@@ -89,7 +90,10 @@ def canonical_order(forms: list[Form]) -> list[Form]:
     Only names written more than once constrain the order: where a name is written once, a program that runs has no
     choice. Two statements are dependent when both touch such a name and one of them writes it.
     """
-    waiting, following = _dependencies(forms)
+    contested = _contested(forms)
+    if not contested:
+        return sorted(forms, key=lambda form: form.digest)
+    waiting, following = _dependencies(forms, contested)
     ready = [(form.digest, number) for number, form in enumerate(forms) if not waiting[number]]
     heapq.heapify(ready)
     result = []
@@ -103,10 +107,10 @@ def canonical_order(forms: list[Form]) -> list[Form]:
     return result
 
 
-def _dependencies(forms: list[Form]) -> tuple[list[int], list[set[int]]]:
+def _dependencies(forms: list[Form], contested: _Contested) -> tuple[list[int], list[set[int]]]:
     """For each statement: how many must come before it, and which must come after."""
     following: list[set[int]] = [set() for _ in forms]
-    for writers, readers in _contested(forms):
+    for writers, readers in contested:
         last_writer = -1
         since: list[int] = []
         for number in sorted(writers | readers):
@@ -126,7 +130,7 @@ def _dependencies(forms: list[Form]) -> tuple[list[int], list[set[int]]]:
     return waiting, following
 
 
-def _contested(forms: list[Form]) -> list[tuple[set[int], set[int]]]:
+def _contested(forms: list[Form]) -> _Contested:
     """For each name written by several statements: the statements that write it and those that read it, executing.
 
     A statement also writes what functions it uses while executing write, and reads what they read.
@@ -228,13 +232,21 @@ def _node(node: ast.AST) -> list[str | ast.AST]:
 
 
 def _leaf(value: Any) -> str | None:
-    """The notation of what has no further nodes in it: a plain value, a name, a constant. None for other nodes."""
+    """The notation of a plain value, and of a node that has no others in it or one name. None for other nodes."""
     kind = type(value)
+    if kind is str:
+        return _value(value)
     if kind is ast.Name:
         return f"(Name id={_value(value.id)})"
     if kind is ast.Constant:
         return f"(Constant {_value(value.value)})"
-    return None if isinstance(value, ast.AST) else _value(value)
+    if kind is ast.Attribute:
+        inner = value.value
+        of_name = type(inner) is ast.Name
+        return f"(Attribute attr={_value(value.attr)} value=(Name id={_value(inner.id)}))" if of_name else None
+    if not isinstance(value, ast.AST):
+        return _value(value)
+    return None if value._fields else f"({kind.__name__})"
 
 
 def _shape(kind: type[ast.AST]) -> Shape:

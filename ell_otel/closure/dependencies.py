@@ -17,6 +17,7 @@ from ell_otel.closure.remembered import remembered
 from ell_otel.closure.scopes import analyse
 from ell_otel.closure.source import Unit
 
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 
@@ -32,6 +33,7 @@ class Statement:
         self.made_up = False  # `lambda_ = <lambda>`: only the value stands in the text
         kind = type(node)
         self.is_definition = kind in _DEFINITIONS
+        self.is_plain = kind in _FUNCTIONS and not node.decorator_list  # type: ignore[attr-defined]  # only binds a name
         self.is_import = kind in _IMPORTS  # a plain one, rebuilt alias by alias rather than kept as it stands
 
     @remembered
@@ -184,14 +186,19 @@ class Index:
         self.passers: dict[str, list[tuple[int, tuple[str, ...]]]] = {}  # with the function the name is passed to
         self.acts: dict[str, list[tuple[int, tuple[str, ...]]]] = {}  # methods called for no value, with their names
         self.aliases: dict[str, list[tuple[int, str]]] = {}  # `alias = name`, `alias = name["part"]`
+        self.calling: list[int] = []  # statements that call a function for no value
         self.stars: list[tuple[int, ast.ImportFrom]] = []
         for position, statement in enumerate(statements):
             for name in statement.binds:
                 self.binders.setdefault(name, []).append(position)
+            if statement.is_plain:
+                continue
             for name, alias in statement.aliases:
                 self.aliases.setdefault(name, []).append((position, alias))
             for name in statement.changes:
                 self.changers.setdefault(name, []).append(position)
+            if statement.calls and not statement.guarded:
+                self.calling.append(position)
             if statement.guarded and not statement.binds:
                 continue
             for name in statement.applies:
@@ -206,10 +213,12 @@ class Index:
     @remembered
     def reaching_out(self) -> tuple[int, ...]:
         """Positions of statements that may change what another module binds: they change or call an imported name."""
+        if not self.changers and not self.calling:
+            return ()
         imported = {n for n, places in self.binders.items() if any(self.statements[p].is_import for p in places)}
         found = {p for name, places in self.changers.items() if name in imported or self.stars for p in places}
-        for position, statement in enumerate(self.statements):
-            if not statement.guarded and any(path[0] in imported or self.stars for path in statement.calls):
+        for position in self.calling:
+            if any(path[0] in imported or self.stars for path in self.statements[position].calls):
                 found.add(position)
         return tuple(sorted(found))
 

@@ -28,7 +28,7 @@ def name_slots(resolution: Resolution, root: Kept | None) -> list[Slot]:
         claims.setdefault(slot.name, []).append(slot)
     for name, claimants in sorted(claims.items()):
         winner = _winner(name, claimants, root)
-        for slot in sorted(claimants, key=_prefixed):
+        for slot in sorted(claimants, key=_prefixed) if len(claimants) > 1 else claimants:
             target = root is not None and slot.space is root.space and name in root.statement.binds
             plain = slot is winner and (target or name not in shadowed.get(slot, ()))
             slot.text_name = name if plain or slot.kind == "unbound" else _free(_prefixed(slot), taken)

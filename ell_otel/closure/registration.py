@@ -11,7 +11,6 @@ import re
 import types
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from ell_otel.closure.dependencies import Statement
 from ell_otel.closure.references import CHANGING_FUNCTIONS, all_arguments, chain_of, last_name
@@ -31,7 +30,6 @@ _CHANGE = re.compile(
 _PART = re.compile(r"^[ \t]+(?:for\b.*?\bin|\w+[ \t]*=)[ \t]*(?:\w+\([ \t]*)?([^\W\d]\w*)", re.MULTILINE)
 _DEFAULT = re.compile(r"\w\s*=\s*([^\W\d]\w*)\s*[,)]")
 _GLOBAL = re.compile(r"\bglobal\s+([\w ,\t]+)")
-_candidates: WeakKeyDictionary[Unit, dict[str, list[int]]] = WeakKeyDictionary()
 _COLLECTING_METHODS = frozenset({"append", "add", "update", "setdefault", "register", "insert"})
 
 
@@ -241,16 +239,16 @@ def _only_inherits(statement: Statement, name: str) -> bool:
 
 def _lines_changing(unit: Unit, name: str) -> list[int]:
     """Lines of the text that look like a change of the name; a quick first look over the whole text, done once."""
-    known = _candidates.get(unit)
+    known = unit.changing_lines
     if known is None:
         known = {}
         for pattern in (_CHANGE, _DEFAULT, _PART):
             for match in pattern.finditer(unit.text):
                 known.setdefault(match[1], []).append(unit.line_at(match.start(1)))
-        for match in _GLOBAL.finditer(unit.text):
+        for match in _GLOBAL.finditer(unit.text) if "global" in unit.text else ():
             for declared in match[1].split(","):
                 known.setdefault(declared.strip(), []).append(unit.line_at(match.start()))
-        _candidates[unit] = known  # not before it is whole: other threads look here
+        unit.changing_lines = known  # not before it is whole: other threads look here
     return known.get(name, [])
 
 

@@ -23,6 +23,7 @@ import zipimport
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sized
 from functools import lru_cache
+from itertools import accumulate
 from types import CodeType
 from typing import Any
 
@@ -46,9 +47,8 @@ class Unit:
         self.text = text
         self.tree = tree
         self._ascii = text.isascii()
-        self._starts = [0]
-        for line in text.split("\n"):
-            self._starts.append(self._starts[-1] + len(line) + 1)
+        self._starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
+        self.changing_lines: dict[str, list[int]] | None = None  # filled by `registration`
         self.indexes: dict[bool, Any] = {}  # filled by `dependencies.index_of`, which owns the type
 
     @remembered
@@ -114,12 +114,7 @@ def unit_of_file(path: str) -> Unit | None:
 
 def unit_of_code(code: CodeType, namespace: Mapping[str, Any]) -> Unit | None:
     """The unit a code object was compiled from: its file, or what `linecache` knows of a cell, doctest or `exec`."""
-    name = code.co_filename
-    if os.path.isfile(name):
-        unit = unit_of_file(name)
-        if unit is not None:
-            return unit
-    return unit_of_text_name(name, namespace)
+    return unit_of_file(code.co_filename) or unit_of_text_name(code.co_filename, namespace)
 
 
 def unit_of_text_name(name: str, namespace: Mapping[str, Any]) -> Unit | None:
@@ -271,12 +266,15 @@ def is_installed(name: str, namespace: Mapping[str, Any] | None, file: str | Non
 
 @lru_cache(maxsize=_MAX_CACHED)
 def _in_site(path: str) -> bool:
-    directory, name = os.path.split(path)
-    real = os.path.realpath(path) if os.path.islink(path) else os.path.join(_real_directory(directory), name)
-    return any(candidate.startswith(root) for root in _site_roots(tuple(sys.path)) for candidate in {path, real})
+    if os.path.islink(path) and _directory_in_site(os.path.dirname(os.path.realpath(path))):
+        return True
+    return _directory_in_site(os.path.dirname(path))
 
 
-_real_directory = lru_cache(maxsize=_MAX_CACHED)(os.path.realpath)
+@lru_cache(maxsize=_MAX_CACHED)
+def _directory_in_site(path: str) -> bool:
+    paths = {os.path.join(form, "") for form in (path, os.path.realpath(path))}
+    return any(candidate.startswith(root) for root in _site_roots(tuple(sys.path)) for candidate in paths)
 
 
 @lru_cache(maxsize=8)

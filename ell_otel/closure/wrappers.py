@@ -7,8 +7,13 @@ import types
 from typing import Any
 
 
+_PLAIN = frozenset({str, bytes, int, float, bool, types.NoneType, list, dict, tuple, set})  # ask for no attribute in vain
+
+
 def unwrapped(value: Any) -> Any:
     """The function behind decorators that say what they wrap, methods and partials; classes stay classes."""
+    if type(value) in _PLAIN:
+        return value
     seen = set()
     while not isinstance(value, type) and id(value) not in seen:
         seen.add(id(value))
