@@ -191,24 +191,27 @@ class Index:
         for position, statement in enumerate(statements):
             for name in statement.binds:
                 self.binders.setdefault(name, []).append(position)
-            if statement.is_plain:
-                continue
-            for name, alias in statement.aliases:
-                self.aliases.setdefault(name, []).append((position, alias))
-            for name in statement.changes:
-                self.changers.setdefault(name, []).append(position)
-            if statement.calls and not statement.guarded:
-                self.calling.append(position)
-            if statement.guarded and not statement.binds:
-                continue
-            for name in statement.applies:
-                self.appliers.setdefault(name, []).append(position)
-            if statement.is_act:
-                for path in statement.calls:
-                    self.acts.setdefault(path[0], []).append((position, path))
-            for name, function in statement.passes:
-                self.passers.setdefault(name, []).append((position, function))
-            self.stars += [(position, node) for node in statement.star_imports]
+            if not statement.is_plain:
+                self._note(position, statement)
+
+    def _note(self, position: int, statement: Statement) -> None:
+        """What a statement does besides binding names."""
+        for name, alias in statement.aliases:
+            self.aliases.setdefault(name, []).append((position, alias))
+        for name in statement.changes:
+            self.changers.setdefault(name, []).append(position)
+        if statement.calls and not statement.guarded:
+            self.calling.append(position)
+        if statement.guarded and not statement.binds:
+            return
+        for name in statement.applies:
+            self.appliers.setdefault(name, []).append(position)
+        if statement.is_act:
+            for path in statement.calls:
+                self.acts.setdefault(path[0], []).append((position, path))
+        for name, function in statement.passes:
+            self.passers.setdefault(name, []).append((position, function))
+        self.stars += [(position, node) for node in statement.star_imports]
 
     @remembered
     def reaching_out(self) -> tuple[int, ...]:

@@ -6,8 +6,9 @@ import functools
 import types
 from typing import Any
 
-
-_PLAIN = frozenset({str, bytes, int, float, bool, types.NoneType, list, dict, tuple, set})  # ask for no attribute in vain
+_PLAIN = frozenset(
+    {str, bytes, int, float, bool, types.NoneType, list, dict, tuple, set}
+)  # ask for no attribute in vain
 
 
 def unwrapped(value: Any) -> Any:
