@@ -58,10 +58,14 @@ def listener(
         Route("/ping", lambda _: PlainTextResponse("Ok.\n"), methods=["GET"]),
         Route("/", front.respond, methods=["GET", "POST"]),
     ]
-    # An answer whose query fails midway is broken off on purpose; the server would call it our mistake.
-    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing" not in str(record.msg))
+    logging.getLogger("uvicorn.error").addFilter(_is_a_mistake)
     app = Starlette(routes=routes, middleware=[Middleware(Gate, host=host)])
     return HttpListener(NAME, app, host=host, port=port, flag="--clickhouse-port", stopped=front.close)
+
+
+def _is_a_mistake(record: logging.LogRecord) -> bool:
+    """Not an answer that is broken off on purpose, since its query failed midway."""
+    return "without completing response" not in str(record.msg)
 
 
 class _Front:

@@ -22,9 +22,9 @@ from typing import Any, Final
 import chdb
 
 from ell_otel.server.insertion import Insertion
-from ell_otel.server.rights import Limits, insert_settings, read_settings
+from ell_otel.server.rights import Limits, insert_settings, may_set, read_settings
 from ell_otel.server.security import Role
-from ell_otel.server.statements import Token, meaningful, output_format, refusal, returns_rows
+from ell_otel.server.statements import Token, clause_settings, meaningful, output_format, refusal, returns_rows
 from ell_otel.store.client import connecting
 
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -56,6 +56,11 @@ class Query:
     settings: Mapping[str, str] = field(default_factory=dict)
     database: str = ""
     writes: bool = True  # False: the request's method forbids it
+
+    @property
+    def all_settings(self) -> dict[str, str]:
+        """With those of its SETTINGS clauses: in the read-only mode a clause may only say what holds already."""
+        return {**self.settings, **(clause_settings(self.tokens) or {})}
 
     @property
     def format(self) -> str:
@@ -127,15 +132,22 @@ class Engine:
 
     def permit(self, query: Query, role: Role) -> None:
         """Raise ``EngineError`` when this role may not ask this."""
-        if role is not Role.OWNER and (reason := refusal(query.tokens, self._table_functions)):
+        if role is Role.OWNER:
+            return
+        if reason := refusal(query.tokens, self._table_functions):
             raise EngineError(497, f"{reason}. (ACCESS_DENIED)")
+        clauses = clause_settings(query.tokens)
+        closed = [name for name in clauses or () if not may_set(name)]
+        if clauses is None or closed:
+            named = ", ".join(closed) or "that is no literal"
+            raise EngineError(164, f"a setting in the query is not this user's to choose: {named[:80]}. (READONLY)")
 
     def answer(self, query: Query, role: Role, told: Told) -> Generator[bytes]:
         """Run a permitted query; the result in its format, in pieces as they are made. Raises ``EngineError``.
 
         Use and exhaust it in one thread, or close it there: the rest is then not made.
         """
-        settings = query.settings if role is Role.OWNER else read_settings(query.settings, self._limits)
+        settings = query.settings if role is Role.OWNER else read_settings(query.all_settings, self._limits)
         readonly = {} if role is Role.OWNER and query.writes else {"readonly": "2" if role is Role.OWNER else "1"}
         with self._prepared(query.database, dict(settings) | {"log_comment": query.key} | readonly) as handle:
             if _streams(query):
@@ -191,7 +203,7 @@ def _streams(query: Query) -> bool:
     return (
         first in _STREAMED
         and not words & _NOT_STREAMED
-        and query.settings.get("extremes", "0") == "0"
+        and query.all_settings.get("extremes", "0") == "0"
         and query.format.lower() in STREAMED_FORMATS
     )
 

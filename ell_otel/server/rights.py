@@ -49,7 +49,7 @@ class Limits:
     max_memory_usage: int = 1 << 30
 
 
-def may_set(name: str, *, inserts: bool) -> bool:
+def may_set(name: str, *, inserts: bool = False) -> bool:
     """Whether a user may choose this setting."""
     return bool(_READ_SETTINGS.fullmatch(name) or (inserts and _INSERT_SETTINGS.fullmatch(name)))
 

@@ -106,6 +106,18 @@ def set_settings(tokens: Sequence[Token]) -> dict[str, str] | None:
     return found if found and used == len(tokens) - 1 else None
 
 
+def clause_settings(tokens: Sequence[Token]) -> dict[str, str] | None:
+    """What the SETTINGS clauses of a query say, wherever they stand; None when one of them holds more than literals."""
+    found: dict[str, str] = {}
+    for at, (token, name, sign) in enumerate(zip(tokens, tokens[1:], tokens[2:], strict=False)):
+        if token.word == "settings" and name.kind in _NAMES and sign.kind == "Equals":
+            here, used = assignments(tokens[at + 1 :])
+            if not used:
+                return None
+            found |= here
+    return found
+
+
 def used_database(tokens: Sequence[Token]) -> str:
     """The database that ``USE name`` names; empty when it is another statement."""
     return plain_name(tokens[1]) if len(tokens) == 2 and tokens[0].word == "use" else ""

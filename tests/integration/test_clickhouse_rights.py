@@ -162,6 +162,12 @@ ESCAPES = [
     "USE system",
     "SELECT 1 SETTINGS readonly = 0",
     "SELECT 1 FORMAT Template SETTINGS format_template_resultset = '{secret}'",
+    "SELECT * FROM (SELECT * FROM `{secret}` SETTINGS readonly = 0)",
+    "SELECT * FROM (SELECT * FROM `{secret}` SETTINGS `readonly` = 0)",
+    "SELECT (SELECT any(c1) FROM `{secret}` SETTINGS readonly = 0)",
+    "SELECT 1 SETTINGS max_threads = 1, output_format_schema = '{out}'",
+    "SELECT 1 SETTINGS max_threads = 1 FORMAT Native SETTINGS output_format_schema = '{out}'",
+    "SELECT * FROM (SELECT 1 SETTINGS max_memory_usage = 0, allow_introspection_functions = 1)",
     "SELECT 1; DROP TABLE numbers_kept",
     "SELECT 1; SELECT 2",
     "EXPLAIN SELECT 1; DROP TABLE numbers_kept",
@@ -199,6 +205,13 @@ def test_a_readers_settings_end_with_the_request(front: Front) -> None:
     front.store.command("INSERT INTO numbers_kept VALUES (0)")  # the store's own handles are still writers
     front.store.command("ALTER TABLE numbers_kept DELETE WHERE n = 0 SETTINGS mutations_sync = 1")
     front.store.command("INSERT INTO numbers_kept VALUES (0)")
+
+
+def test_a_query_may_have_settings_of_its_own_within_the_limits(front: Front) -> None:
+    assert front.ask("SELECT getSetting('max_threads') SETTINGS max_threads = 1")[2] == b"1\n"
+    assert front.ask("SELECT settings FROM (SELECT 1 AS settings) WHERE settings = 1")[2] == b"1\n"
+    assert front.ask("SELECT number FROM numbers(5) SETTINGS max_result_rows = 3")[0] == 400
+    assert front.ask("SELECT number FROM numbers(5) SETTINGS max_result_rows = 100000000")[0] == 403
 
 
 # -- inserts ----------------------------------------------------------------------------------------------------------
