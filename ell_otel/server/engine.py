@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import chdb
@@ -39,6 +40,8 @@ STREAMED_FORMATS: Final = frozenset(
     {"native", "rowbinary", "tabseparated", "tsv", "tabseparatedraw", "tsvraw", "csv", "msgpack"}
     | {"jsoneachrow", "jsonlines", "ndjson", "jsonstringseachrow", "jsoncompacteachrow", "jsoncompactstringseachrow"}
 )
+WHOLE_BYTES: Final = 64 << 20
+"""The most that a result may have, as the engine holds it, whose format is not streamed. JSON makes five times that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +150,23 @@ class Engine:
 
         Use and exhaust it in one thread, or close it there: the rest is then not made.
         """
-        settings = query.settings if role is Role.OWNER else read_settings(query.all_settings, self._limits)
+        settings = query.settings if role is Role.OWNER else read_settings(query.all_settings, self._limits_of(query))
         readonly = {} if role is Role.OWNER and query.writes else {"readonly": "2" if role is Role.OWNER else "1"}
         with self._prepared(query.database, dict(settings) | {"log_comment": query.key} | readonly) as handle:
             if _streams(query):
+                began = time.monotonic()
                 yield from _streamed(handle, query, told)
+                _check_time(time.monotonic() - began, settings.get("max_execution_time", ""))
                 if told.result_rows:
                     return
             yield _whole(handle, query, told)
+
+    def _limits_of(self, query: Query) -> Limits:
+        """A result that is held whole has to be smaller."""
+        limits = self._limits
+        return (
+            limits if _streams(query) else replace(limits, max_result_bytes=min(limits.max_result_bytes, WHOLE_BYTES))
+        )
 
     def insert(self, into: Insertion, settings: Mapping[str, str], database: str, chunks: Iterator[bytes]) -> Told:
         """Insert what the chunks hold. What was inserted is durable when this returns, as the table is made.
@@ -215,6 +227,12 @@ def _streamed(handle: Any, query: Query, told: Told) -> Iterator[bytes]:
             told.read_rows += block.rows_read()
             told.read_bytes += block.bytes_read()
             yield block.bytes()
+
+
+def _check_time(took: float, limit: str) -> None:
+    """The stream of a query whose time is over while nobody fetches just ends, as if that were all."""
+    if limit.isdecimal() and 0 < int(limit) <= took:
+        raise EngineError(159, f"Timeout exceeded: elapsed {took:.1f} s, maximum: {limit} s. (TIMEOUT_EXCEEDED)")
 
 
 def _whole(handle: Any, query: Query, told: Told) -> bytes:

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import chdb
 import lz4.frame
 import pytest
-from fronts import Front, key
+from fronts import LIMITS, Front, key
 
 from ell_otel.server.engine import STREAMED_FORMATS
 from ell_otel.server.framing import Unframer, framed, zstd
@@ -250,6 +250,18 @@ def test_an_error_that_comes_late_breaks_the_answer_off_and_is_told_in_it(front:
     connection.close()
 
 
+def test_a_query_whose_time_is_over_while_its_reader_rests_does_not_seem_complete(front: Front) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=30)
+    connection.request("POST", "/", "SELECT repeat('x', 1000 + number % 2) FROM numbers(150000)", key("reader"))
+    answer = connection.getresponse()
+    answer.read(1000)
+    time.sleep(LIMITS.max_execution_time + 0.5)
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        answer.read()
+    assert b"TIMEOUT_EXCEEDED" in broken.value.partial[-1000:]
+    connection.close()
+
+
 def test_an_answer_that_is_waited_for_has_the_right_status_however_late_the_error(front: Front) -> None:
     sql = "SELECT number, throwIf(number = 150000) FROM numbers(160000)"
     status, headers, _ = front.ask(sql, wait_end_of_query="1", max_block_size="1000")
@@ -291,6 +303,9 @@ def test_a_query_that_asks_for_too_much_is_stopped_and_the_front_goes_on(front: 
     assert time.monotonic() - began < 10
     sql = "SELECT number FROM numbers(300000)"
     status, headers, _ = front.ask(sql, max_result_rows="100000000", wait_end_of_query="1")
+    assert (status, headers["x-clickhouse-exception-code"]) == (400, "396")
+    big = "SELECT repeat('x', 1000 + number % 2) FROM numbers(100000)"
+    status, headers, _ = front.ask(big, default_format="JSON")
     assert (status, headers["x-clickhouse-exception-code"]) == (400, "396")
     status, headers, _ = front.ask("SELECT groupArray(repeat('x', 1000)) FROM numbers(100000000)", max_memory_usage="0")
     assert status == 500
