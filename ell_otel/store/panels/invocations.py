@@ -83,14 +83,6 @@ ORDER BY started DESC
 
 _SPAN_TAGS: Final = "arrayMap(key -> map('key', key, 'value', {0}[key]), mapKeys({0}))"
 
-
-def _of_the_trace(time: str) -> str:
-    """The condition on rows of the chosen trace. Its times are known by its id, and tables are sorted by time."""
-    times = f"{semconv.TABLE_TRACE_ID_TS} WHERE TraceId = {chosen('trace')}"
-    return f"""TraceId = {chosen("trace")}
-    AND {time} >= (SELECT min(Start) FROM {times}) AND {time} <= (SELECT max(End) + 1 FROM {times})"""
-
-
 # The columns and types are those of Grafana's trace panel.
 TRACE: Final = f"""
 SELECT TraceId AS traceID, SpanId AS spanID, ParentSpanId AS parentSpanID, ServiceName AS serviceName,
@@ -100,11 +92,11 @@ SELECT TraceId AS traceID, SpanId AS spanID, ParentSpanId AS parentSpanID, Servi
     if(StatusCode IN ('Error', 'STATUS_CODE_ERROR'), 2, 0) AS statusCode, StatusMessage AS statusMessage,
     SpanKind AS kind
 FROM {semconv.TABLE_TRACES}
-WHERE {_of_the_trace("Timestamp")}
+WHERE TraceId = {chosen("trace")}
 ORDER BY Timestamp, SpanId LIMIT 1 BY SpanId
 """
 
-_OF_ONE: Final = f"{_of_the_trace('Started')} AND InvocationId = {chosen('invocation')}"
+_OF_ONE: Final = f"TraceId = {chosen('trace')} AND InvocationId = {chosen('invocation')}"
 
 CALL: Final = f"""
 SELECT Arguments AS arguments, Result AS result
