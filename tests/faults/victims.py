@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oracle import Ledger, span_of
@@ -88,12 +89,17 @@ class Server:
 
     def kill(self) -> None:
         """Kill it, and what it runs under."""
-        for child in _children(self.process.pid):
-            os.kill(child, 9)
-        self.process.kill()
-        self.process.wait(20)
+        kill(self.process)
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+def kill(process: subprocess.Popen[Any]) -> None:
+    """Kill a process and its children: strace alone would let go of whom it traces."""
+    for child in _children(process.pid):
+        os.kill(child, 9)
+    process.kill()
+    process.wait(20)
 
 
 def _children(pid: int) -> list[int]:
