@@ -40,7 +40,7 @@ class Delivery:
         self._sink = _Counted(sink, counters)
         self._counters = counters
         self._narrate = narrate
-        self._said = ""
+        self._said: set[str] = set()
         self._failures = 0
         self._clock = Clock()
         self._woken = threading.Event()
@@ -77,7 +77,8 @@ class Delivery:
             self._say(f"what was accepted could not be delivered to {self._sink.name}, and waits: {error}")
             return False
         self._clock.deliver()
-        self._failures, self._said = 0, ""
+        self._failures = 0
+        self._said.clear()
         return True
 
     def _drain(self, folder: str) -> None:
@@ -98,9 +99,9 @@ class Delivery:
             self.turn()  # what came during the last one
 
     def _say(self, sentence: str) -> None:
-        """Once per trouble, not at each turn."""
-        if sentence != self._said:
-            self._said = sentence
+        """Once per trouble, not at each turn; a line that fails now in one way and now in another tells each once."""
+        if sentence not in self._said:
+            self._said.add(sentence)
             self._narrate(sentence)
 
 

@@ -21,13 +21,14 @@ class Sink:
 
     def __init__(self) -> None:
         self.away = False
+        self.reasons = ["connection refused"]
         self.calls = 0
         self.payloads: list[bytes] = []
 
     def put(self, frames: Sequence[Frame]) -> Taken:
         self.calls += 1
         if self.away:
-            raise StoreError("connection refused")
+            raise StoreError(self.reasons[self.calls % len(self.reasons)])
         self.payloads += [frame.payload for frame in frames]
         return Taken(spans=len(frames))
 
@@ -57,6 +58,16 @@ def test_what_comes_while_the_sink_is_away_arrives_when_it_is_back(tmp_path: Pat
     delivery.stop(5)
     assert sink.payloads == [b"%d" % number for number in range(200)]
     assert counters.value("stored_spans") == 200
+
+
+def test_a_line_that_fails_now_so_and_now_so_is_told_once_for_each(tmp_path: Path) -> None:
+    sink, said = Sink(), list[str]()
+    sink.away, sink.reasons = True, ["connection refused", "connection reset"]
+    delivery = Delivery(tmp_path, ["log"], sink, Counters(), said.append)
+    Log(tmp_path / "log", limit=0, segment_bytes=1 << 20).append(Kind.TRACES, b"waits")
+    for _ in range(6):
+        assert not delivery.turn()
+    assert len(said) == 2
 
 
 def test_stopping_delivers_what_was_acknowledged_and_leaves_no_segment(tmp_path: Path) -> None:
