@@ -61,7 +61,10 @@ def _pools(module: ModuleType) -> None:
 
 
 def _submit(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if args:
+    if args and invocations.scope(context := otel_context.get_current()) is not None:
+        # In the midst of a model call it is the library that submits, such as litellm the telling of what it did.
+        args = (functools.partial(_run_as_part_of, context, args[0]), *args[1:])
+    elif args:
         work, given = _on_behalf(args[0], args[1:])
         args = (work, *given)
     return wrapped(*args, **kwargs)
@@ -106,6 +109,10 @@ def _by(runner: Callable[..., Any], work: Any, args: tuple[Any, ...]) -> _Work:
 
 def _run_for(site: callsite.CallSite, work: Any, /, *args: Any, **kwargs: Any) -> Any:
     return callsite.under(site, work, args, kwargs)
+
+
+def _run_as_part_of(context: otel_context.Context, work: Any, /, *args: Any, **kwargs: Any) -> Any:
+    return _run_in(invocations.carried(context), work, *args, **kwargs)
 
 
 def _run_in(context: otel_context.Context, work: Any, /, *args: Any, **kwargs: Any) -> Any:

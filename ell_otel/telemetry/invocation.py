@@ -62,6 +62,12 @@ def is_attributed(context: Context) -> bool:
     return context.get(_KEY) is not None or context.get(_SCOPE_KEY) is not None
 
 
+def carried(context: Context) -> Context:
+    """The current context with the invocation and the scope of another; its span is not taken along."""
+    taken = {key: context[key] for key in (_KEY, _SCOPE_KEY) if key in context}
+    return Context({**otel_context.get_current(), **taken})
+
+
 class Scope:
     """Context manager: one model call of an undecorated program. Entered once.
 
