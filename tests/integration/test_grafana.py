@@ -112,6 +112,7 @@ def served(directory: Path) -> Iterator[dict[str, int]]:
             yield found
         finally:
             server.terminate()
+            server.communicate(timeout=60)  # read to its end: a server that says goodbye to nobody does not end
 
 
 def _seen(grafana: Grafana, name: str) -> dict[str, str]:
