@@ -33,10 +33,13 @@ def directory(tmp_path: Path) -> Path:
 def test_an_application_killed_at_random_loses_nothing_it_had_accepted(directory: Path) -> None:
     ledger = Ledger()
     for kill in range(KILLS):
+        before = ledger.path.stat().st_size
         child = os.fork()  # a fresh interpreter for each would take most of the time, and add nothing
         if child == 0:
             _append_until_killed(directory, ledger, kill * STEP)
-        time.sleep(random.uniform(0.002, 0.05))
+        while ledger.path.stat().st_size == before:  # a child that has not begun has nothing to lose
+            time.sleep(0.0005)
+        time.sleep(random.uniform(0, 0.05))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     verdict = audit(directory, ledger)
