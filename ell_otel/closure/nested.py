@@ -71,7 +71,10 @@ class NestedFunctions:
         node = _inner_node(statement, code, function.__qualname__)
         if node is None:
             return self.without_source(space, function.__qualname__, function)
-        return self._nested_slot(space, statement, node, function.__qualname__, cells_of(function))
+        given = _defaults_of(function, node).items()
+        local = statement.analysis.local_names - space.index.binders.keys()
+        cells = {name: value for name, value in given if name in local} | cells_of(function)
+        return self._nested_slot(space, statement, node, function.__qualname__, cells)
 
     def position_of(self, space: Space, unit: Unit, code: types.CodeType) -> int | None:
         """The position in the space of the statement the code object was compiled from."""
@@ -203,6 +206,20 @@ def cells_of(function: types.FunctionType) -> dict[str, Any]:
         except ValueError:
             found[name] = MISSING
     return found
+
+
+def _defaults_of(function: types.FunctionType, node: ast.stmt | ast.Lambda) -> dict[str, Any]:
+    """The values of names that a nested function's defaults are."""
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        return {}
+    pairs = [*zip(node.args.defaults, function.__defaults__ or (), strict=False)]
+    given = function.__kwdefaults__ or {}
+    pairs += [
+        (d, given[a.arg])
+        for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        if a.arg in given and d
+    ]
+    return {default.id: value for default, value in pairs if isinstance(default, ast.Name)}
 
 
 def _function_of(value: Any) -> types.FunctionType | None:

@@ -128,7 +128,8 @@ def loaded_module(node: ast.Subscript, chain: tuple[str, ...], eager: bool) -> I
     root, path = chain_of(node.value)
     if not isinstance(root, ast.Name) or (root.id, *path) != ("sys", "modules") or not isinstance(node.ctx, ast.Load):
         return None
-    return ImportCall(node, root, chain, eager) if isinstance(node.slice, ast.Constant) else None
+    named = isinstance(node.slice, ast.Constant) and node.slice.value != "__main__"  # that is whatever was started
+    return ImportCall(node, root, chain, eager) if named else None
 
 
 def named_attribute(node: ast.Call) -> tuple[ast.Name, tuple[str, ...]] | None:

@@ -28,6 +28,7 @@ _CHANGE = re.compile(
     r"|sort|reverse|push|add\w*|set_\w*|register\w*)\s*\(|(?:\[[^\]\n]*\]|\.\w+)\s*(?:[-+*/|&^%@]|//|\*\*|<<|>>)?=(?!=))"
 )
 _PART = re.compile(r"^[ \t]+(?:for\b.*?\bin|\w+[ \t]*=)[ \t]*(?:\w+\([ \t]*)?([^\W\d]\w*)", re.MULTILINE)
+_GIVEN = re.compile(rf"\b(?:{'|'.join(sorted(CHANGING_FUNCTIONS))})\s*\(\s*(\w+)")
 _DEFAULT = re.compile(r"\w\s*=\s*([^\W\d]\w*)\s*[,)]")
 _GLOBAL = re.compile(r"\bglobal\s+([\w ,\t]+)")
 _COLLECTING_METHODS = frozenset({"append", "add", "update", "setdefault", "register", "insert"})
@@ -242,7 +243,7 @@ def _lines_changing(unit: Unit, name: str) -> list[int]:
     known = unit.changing_lines
     if known is None:
         known = {}
-        for pattern in (_CHANGE, _DEFAULT, _PART):
+        for pattern in (_CHANGE, _DEFAULT, _PART, _GIVEN):
             for match in pattern.finditer(unit.text):
                 known.setdefault(match[1], []).append(unit.line_at(match.start(1)))
         for match in _GLOBAL.finditer(unit.text) if "global" in unit.text else ():

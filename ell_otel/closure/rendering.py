@@ -20,6 +20,7 @@ from ell_otel.redact import redact
 
 Edit = tuple[int, int, str]
 _DEFINED_NAME = re.compile(r"(?:async\s+)?(?:def|class)\s+(\w+)")
+_SHOWS_ITSELF = re.compile(r"=\s*(?:![rsa]\s*)?(?::[^\n]*)?\}")  # f"{name=}", whose text is part of what it gives
 _COMMENT_LINE = re.compile(r"[ \t]*#")
 
 
@@ -170,6 +171,9 @@ def _string_lines(unit: Unit, start: int, end: int) -> set[int]:
 def _renames(kept: Kept) -> list[tuple[Reference, Edit | None]]:
     """For each reference that carries another name in the text: the edit, or None where its place is not certain."""
     found: list[tuple[Reference, Edit | None]] = []
+    unit = kept.statement.unit
+    spans = [(*unit.span(node), "") for node in kept.statement.analysis.formatted]
+    shown = [span for span in spans if _SHOWS_ITSELF.search(unit.text, span[0], span[1])]
     local_imports = {id(found_import.alias) for found_import, _ in kept.imports}
     for reference in kept.statement.analysis.references:
         if reference.use in ("change", "pass", "act"):
@@ -180,7 +184,8 @@ def _renames(kept: Kept) -> list[tuple[Reference, Edit | None]]:
             continue
         if kept.statement.made_up and reference.use == "write":
             continue
-        found.append((reference, _rename(kept.statement.unit, reference, text_name)))
+        edit = _rename(kept.statement.unit, reference, text_name)
+        found.append((reference, None if edit is not None and _inside(edit, shown) else edit))
     return found
 
 

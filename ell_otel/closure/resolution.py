@@ -161,6 +161,8 @@ class Resolution(Meanings):
         slot = self.imported(kept.space, found.node, found.alias)
         if slot.kind == "external" and not self._is_from_users(kept.space, found.node):
             return
+        if not self._is_followed(slot):
+            return
         kept.imports.append((found, slot))
         chains = found.chains
         if kept.statement.binds and found.eager:
@@ -169,6 +171,10 @@ class Resolution(Meanings):
             return  # bound at module level: other statements say what they read from it
         for chain in chains or [()]:  # without any, the module itself is what is wanted
             self.require(slot, chain, None, False)
+
+    def _is_followed(self, slot: Slot) -> bool:
+        """Whether an import can succeed. Otherwise it stays: its branch is not taken, or catches the ImportError."""
+        return self.spaces.can_be_imported(slot.of or slot.space)
 
     def _is_from_users(self, space: Space, node: ast.Import | ast.ImportFrom) -> bool:
         """Whether an import names a module of the user's, which may hand on what is installed."""
@@ -249,8 +255,9 @@ class Resolution(Meanings):
         """What is read from a module that an import inside a branch bound to the name."""
         statement = slot.space.index.statements[position]
         for found in statement.analysis.imports if chain and not statement.is_definition else ():
-            if found.eager and found.name == slot.name:
-                self.require(self.imported(slot.space, found.node, found.alias), chain, None, True)
+            meant = self.imported(slot.space, found.node, found.alias) if found.name == slot.name else slot
+            if found.eager and meant is not slot and self._is_followed(meant):
+                self.require(meant, chain, None, True)
 
     def _require_aliased(self, slot: Slot, position: int, chain: tuple[str, ...]) -> None:
         """What is read from a module that a statement gave a second name (`p = shop.prompts`)."""
@@ -296,7 +303,7 @@ class Resolution(Meanings):
         else:  # the module itself is handed on: everything it binds may be asked of it
             names = sorted(space.index.binders)
             for position, statement in enumerate(space.index.statements):
-                if not statement.is_import and not isinstance(statement.node, ast.Expr):
+                if not statement.is_import and (statement.binds or statement.changes):
                     self.keep_whole(space, position)
         for name in names:
             member = space.members.setdefault(name, self.member(space, name))

@@ -52,6 +52,7 @@ class _Walk(Scopes):
         super().__init__()
         self.todo: list[tuple[ast.AST, Scope]] = []
         self.formatted_parts: set[int] = set()
+        self.guarded: set[int] = set()
         self.called_chains: dict[int, tuple[str, ...]] = {}  # attributes read from what a call gives
 
     def run(self, statement: ast.AST) -> None:
@@ -88,6 +89,8 @@ class _Walk(Scopes):
     def name(self, node: ast.Name, scope: Scope) -> None:
         if isinstance(node.ctx, ast.Load):
             self.refer(scope, node.id, node, "read")
+            if id(node) in self.guarded:
+                scope.references[-1].doubtful = True
         else:
             self.refer(scope, node.id, node, "write")
 
@@ -133,17 +136,15 @@ class _Walk(Scopes):
             if function.attr in ("get", "setdefault") and node.args:
                 self._by_string(function.value, node.args[0], True, scope, doubtful=True)
         called = last_name(function)
+        if called in CHANGING_FUNCTIONS and node.args and not scope.eager:
+            self._change(node.args[0], scope)
         if isinstance(function, ast.Name):
             (self.out.called if scope.eager else self.out.called_later).add(function.id)
         elif isinstance(function, ast.Attribute):
             root, chain = chain_of(function)
             if isinstance(root, ast.Name):
                 (self.out.called if scope.eager else self.out.called_later).add(".".join((root.id, *chain)))
-        if (called in READING_CALLS or called == "map") and reads_file(node):
-            self.out.reading += [node] if scope.eager else []
-            self.out.reads_file_when_called |= not scope.eager
-        if called == "map" and node.args and isinstance(node.args[0], ast.Name):
-            self.out.mapped.add(node.args[0].id)
+        self._reads_file(node, called, scope)
         self._imports(import_call(node, self.called_chains.get(id(node), ()), scope.eager))
         named = named_attribute(node)
         if named is not None:
@@ -151,6 +152,24 @@ class _Walk(Scopes):
             self.later([function], scope)
         else:
             self.below(node, scope)
+
+    def _reads_file(self, node: ast.Call, called: str, scope: Scope) -> None:
+        if (called in READING_CALLS or called == "map") and reads_file(node):
+            self.out.reading += [node] if scope.eager else []
+            self.out.reads_file_when_called |= not scope.eager
+        if called == "map" and node.args and isinstance(node.args[0], ast.Name):
+            self.out.mapped.add(node.args[0].id)
+
+    def condition(self, node: ast.If, scope: Scope) -> None:
+        """What only a type checker reads is not executed."""
+        body = [] if last_name(node.test) == "TYPE_CHECKING" else node.body
+        self.later([node.test, *body, *node.orelse], scope)
+
+    def attempt(self, node: ast.Try, scope: Scope) -> None:
+        """Names that need not be there: who uses them catches the NameError."""
+        if any(handler.type is not None and last_name(handler.type) == "NameError" for handler in node.handlers):
+            self.guarded.update(id(part) for statement in node.body for part in ast.walk(statement))
+        self.below(node, scope)
 
     def operation(self, node: ast.BinOp, scope: Scope) -> None:
         if isinstance(node.op, ast.Mod):
@@ -341,6 +360,8 @@ _HANDLERS: dict[type[ast.AST], Callable[..., None]] = {
     ast.AsyncFor: _Walk.loop,
     ast.AugAssign: _Walk.augmented,
     ast.BinOp: _Walk.operation,
+    ast.If: _Walk.condition,
+    ast.Try: _Walk.attempt,
     ast.Global: _Walk.declaration,
     ast.Nonlocal: _Walk.declaration,
     ast.FunctionDef: _Walk.function,

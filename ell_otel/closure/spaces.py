@@ -175,6 +175,18 @@ class Spaces:
         space = self._by_globals[id(namespace)] = self._make(name, namespace, namespace.get("__file__"))
         return space
 
+    def can_be_imported(self, space: Space) -> bool:
+        """Whether the installed modules are there that a module imports which nothing has imported yet."""
+        statements = space.index.statements if space.namespace is None else []
+        modules: set[str] = set()
+        for node in (statement.node for statement in statements if statement.is_import):
+            if isinstance(node, ast.Import):
+                modules.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                modules.add(node.module)
+        absent = (name for name in sorted(modules - sys.modules.keys()) if _spec_without_import(name) is None)
+        return next(absent, None) is None
+
     def _find(self, name: str) -> Space | None:
         module = sys.modules.get(name)
         if module is None:

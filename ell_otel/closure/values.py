@@ -119,7 +119,8 @@ class Values:
 
     def slot(self, space: Space, name: str, value: Any) -> Slot:
         """The slot of a name known only by its value."""
-        code = self.code_slot(value)
+        member = isinstance(value, types.MethodType) or _member_path(value)
+        code = None if member else self.code_slot(value)
         if code is not None:
             shares = code.space is space and code.kind != "namespace"
             return Slot("alias", name, space, find=lambda: code, may_share=shares, observed=True)
@@ -175,9 +176,11 @@ class Values:
             self._open.discard(id(value))
 
     def _express_composed(self, value: Any, where: str) -> Pieces:
+        if isinstance(value, types.MethodType):
+            return [*self.express(value.__self__, where), f".{value.__func__.__name__}"]
         code = self.code_slot(value)
         if code is not None:
-            return [code]
+            return [code, _member_path(value)]
         for kinds, writer in _WRITERS:
             if isinstance(value, kinds):
                 return writer(self, value, where)
@@ -273,6 +276,14 @@ _WRITERS: list[tuple[Any, Callable[[Values, Any, str], Pieces]]] = [
     (re.Pattern, Values._pattern),
     (functools.partial, Values._partial),
 ]
+
+
+def _member_path(value: Any) -> str:
+    """How a function that stands in a class is reached from the class: `.method`; empty for any other value."""
+    name = value.__qualname__ if isinstance(value, types.FunctionType) else ""
+    if "." not in name or "<" in name or hasattr(value, "__wrapped__"):
+        return ""
+    return "." + name.partition(".")[2]
 
 
 def _is_frozen(cls: Any) -> bool:

@@ -8,7 +8,8 @@
     content
 
 A form that speaks of `shop` without a `shop/prompts.py` of its own has SHOP, where `OTHER` and `unused` are not to be taken along.
-Run as a script, this prints the version and the result of each form, for comparing interpreters and hash seeds.
+Run as a script, this prints the version and the result of each form, for comparing interpreters and hash seeds; given
+the name of a folder of `forms`, of those in it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from closure_projects import Project
+from closure_projects import Project, alone
 
 from ell_otel.closure import Closure, capture
 
@@ -60,9 +61,9 @@ class Form:
             return closure, eval(self.call, names)
 
 
-def forms() -> list[Form]:
+def forms(folder: str = "") -> list[Form]:
     found: list[Form] = []
-    for path in sorted(Path(__file__).with_name("forms").glob("*.txt")):
+    for path in sorted((Path(__file__).with_name("forms") / folder).glob("*.txt")):
         for block in path.read_text(encoding="utf-8").split("=== ")[1:]:
             head, *files = block.split("--- ")
             name, *lines = head.strip().split("\n")
@@ -87,7 +88,7 @@ def forms() -> list[Form]:
 def main() -> None:
     sys.dont_write_bytecode = True
     outcomes = {}
-    for form in forms():
+    for form in forms(*sys.argv[1:]):
         with tempfile.TemporaryDirectory() as directory:
             sys.path.insert(0, directory)
             project = Project(Path(directory))
@@ -95,6 +96,7 @@ def main() -> None:
             outcomes[form.name] = [closure.version, repr(result)]
             project.forget()
             sys.path.remove(directory)
+            assert repr(eval(form.call, vars(alone(closure)))) == repr(result), closure.text
     print(json.dumps(outcomes))
 
 

@@ -106,7 +106,7 @@ def test_a_chain_of_modules_and_of_reexports(project: Project) -> None:
 def test_names_of_the_enclosing_function_can_be_given(project: Project) -> None:
     project.write(
         main="def deco(model):\n    def wrap(fn):\n        fn.model = model\n        return fn\n    return wrap\n"
-        "def make(model):\n    @deco(model=model)\n    def ask(q, m=model): return q\n    return ask\nask = make('gpt')\n"
+        "def make(model):\n    @deco(model=model)\n    def ask(q): return q\n    return ask\nask = make('gpt')\n"
     )
     module = project.load("main")
     without = capture(module.ask)
@@ -116,6 +116,25 @@ def test_names_of_the_enclosing_function_can_be_given(project: Project) -> None:
     given = capture(module.ask, names={"model": "gpt", "other": object()})
     assert not given.partial
     assert alone(given).ask.model == "gpt"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "try:\n    from other import run\nexcept ImportError:\n    def run(): return 'slow'\ndef ask(): return run()\n",
+        (
+            "import sys\nif sys.platform == 'nowhere':\n    import other as o\nelse:\n    import json as o\n"
+            "def ask(): return o.dumps('slow')[1:5]\n"
+        ),
+        "def ask(fast=False):\n    if fast:\n        import other\n        return other.run()\n    return 'slow'\n",
+    ],
+)
+def test_a_module_that_cannot_be_imported_here_is_not_in_the_way(project: Project, use: str) -> None:
+    project.write(main=use, other="import nowhere_at_all\ndef run(): return nowhere_at_all.run()\n")
+    closure = project.capture()
+    assert not closure.partial
+    assert "def run(): return nowhere" not in closure.text
+    assert alone(closure).ask() == "slow"
 
 
 def test_an_undefined_name_is_a_warning(project: Project) -> None:

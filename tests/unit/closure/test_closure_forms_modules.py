@@ -300,6 +300,83 @@ def ask(): return sqrt(9), OWN
 # file: lib.py
 from math import *
 OWN = 3
+# form: f-string names renamed
+import other
+N = 1
+W = 5
+def ask(): return f"{N:>{W}} {other.show()}"
+# file: other.py
+N = 2
+W = 3
+def show(): return f"{N!r:>{W}} N {{N}} {N=}"
+# form: closure cells of several kinds
+def make(a, *, b, **c):  # loose
+    total = a + b
+    def inner(x=total): return x, a, b, sorted(c.items())
+    return inner
+ask = make(1, b=2, d=[1, {"k": (2, 3)}], e=None)
+# form: a cell that is a class and one that is an instance method
+class Tool:
+    n = 2
+    def go(self): return self.n
+def make(cls, fn):  # loose
+    def inner(): return cls().go(), fn(cls())
+    return inner
+ask = make(Tool, Tool.go)
+# form: cells that are bound methods of a class, an instance and an inherited one
+class Base:
+    n = 1
+    @classmethod
+    def make(cls): return cls.n
+class Tool(Base):
+    n = 2
+    @staticmethod
+    def s(): return "s"
+def make(f, s):  # loose
+    def inner(): return f(), s()
+    return inner
+ask = make(Tool.make, Tool.s)
+# form: defaults of a nested function that are constants of the module and of the function
+DEPTH = 4
+def make(w):  # loose
+    local = [w]
+    def inner(n=DEPTH, *, m=local): return n, m
+    return inner
+ask = make("w")
+# form: conditional on TYPE_CHECKING with else
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from lib import Thing
+else:
+    Thing = "thing"
+def ask(x: "Thing" = None): return Thing
+# file: lib.py
+class Thing: pass  # unused
+# form: hasattr guard for a notebook
+def in_notebook():
+    try:
+        return get_ipython() is not None
+    except NameError:
+        return False
+def ask(): return in_notebook()
+# form: an optional dependency that is missing
+try:
+    import nothing_here_at_all as nh
+    from nothing_here_at_all.sub import thing
+    HAS = True
+except ImportError:
+    nh = thing = None
+    HAS = False
+def ask(): return nh.go(thing) if HAS else "no"
+# form: attributes set by a function at import
+class Codes: pass
+CODES = Codes()
+TABLE = {1: ("a", "b"), 2: ("c",)}
+def _init():
+    for code, names in TABLE.items():
+        for name in names: setattr(CODES, name, code)
+_init()
+def ask(): return CODES.b, CODES.c
 """
 )
 

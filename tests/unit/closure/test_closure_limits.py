@@ -59,3 +59,44 @@ def test_an_object_that_was_made_from_a_file_is_made_alone(project: Project) -> 
     closure = project.capture()
     assert closure.partial
     assert alone(closure).ask() == "content"
+
+
+@pytest.mark.xfail(strict=True, reason="whether an installed module has a name is not known without importing it")
+def test_a_branch_for_another_platform_may_import_names_that_are_not_there(project: Project) -> None:
+    project.write(
+        main="import sys\nif sys.platform == 'nowhere':\n    from win import clear\nelse:\n    def clear(): return 1\n"
+        "def ask(): return clear()\n",
+        win="from math import nothing_of_that_name\ndef clear(): return nothing_of_that_name()\n",
+    )
+    assert alone(project.capture()).ask() == 1
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a function that only the function around a nested one can name is not looked for"
+)
+def test_a_nested_program_decorated_by_a_local_function_is_whole(project: Project) -> None:
+    project.write(
+        main="import functools\ndef outer(prefix):\n    def deco(f):\n        @functools.wraps(f)\n"
+        "        def wrapper(*a): return prefix + f(*a)\n        return wrapper\n"
+        "    @deco\n    def inner(): return 'x'\n    return inner\nask = outer('> ')\n"
+    )
+    assert alone(project.capture()).inner() == "> x"
+
+
+@pytest.mark.xfail(strict=True, reason="a module loaded by its file's path is run-time state")
+def test_a_module_loaded_from_a_path_is_in_the_closure(project: Project) -> None:
+    project.write(
+        main="import importlib.util as u\nimport pathlib\n"
+        "spec = u.spec_from_file_location('loose', pathlib.Path(__file__).with_name('loose.py'))\n"
+        "loose = u.module_from_spec(spec)\nspec.loader.exec_module(loose)\ndef ask(): return loose.K\n",
+        loose="K = 4\n",
+    )
+    assert alone(project.capture()).ask() == 4
+
+
+@pytest.mark.xfail(strict=True, reason="a module that a function gives a second name is taken whole")
+def test_a_module_aliased_in_a_function_gives_only_what_is_read(project: Project) -> None:
+    project.write(
+        prompts="SYSTEM = 's'\nOTHER = 'o'\n", main="import prompts\ndef ask():\n    p = prompts\n    return p.SYSTEM\n"
+    )
+    assert "OTHER" not in project.capture().text

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from closure_forms import Form, forms
@@ -31,8 +32,8 @@ def interpreters() -> list[str]:
     return [sys.executable, *(path for path in working if path != os.path.realpath(sys.executable))]
 
 
-def _supported(path: str) -> bool:
-    program = "import sys; sys.exit(sys.version_info < (3, 11))"
+def _supported(path: str, minor: int = 11) -> bool:
+    program = f"import sys; sys.exit(sys.version_info < (3, {minor}))"
     return subprocess.run([path, "-S", "-c", program], capture_output=True, check=False).returncode == 0
 
 
@@ -73,26 +74,34 @@ def test_the_order_in_which_modules_were_imported_does_not_count(project: Projec
         assert capture(eval(target, vars(project.load_more(*names, module)))).version == closure.version
 
 
+def outcomes_under(python: str, seed: str, directory: Path, *folder: str) -> Any:
+    """The version and the result of each form in a process of its own."""
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [python, str(here / "closure_forms.py"), *folder],
+        cwd=directory,
+        env={"PYTHONPATH": os.pathsep.join((str(ROOT), str(here))), "PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("python", interpreters())
 @pytest.mark.parametrize("seed", ["0", "1", "random"])
 def test_versions_are_the_same_under_every_interpreter_and_hash_seed(python: str, seed: str, tmp_path: Path) -> None:
-    here = Path(__file__).parent
-    outcomes = []
-    for interpreter, hashes in ((sys.executable, "0"), (python, seed)):
-        done = subprocess.run(
-            [interpreter, str(here / "closure_forms.py")],
-            cwd=tmp_path,
-            env={
-                "PYTHONPATH": os.pathsep.join((str(ROOT), str(here))),
-                "PYTHONHASHSEED": hashes,
-                "PATH": "/usr/bin:/bin",
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        outcomes.append(json.loads(done.stdout))
-    assert outcomes[0] == outcomes[1]
-    assert len(outcomes[0]) == len(FORMS)
+    outcomes = outcomes_under(python, seed, tmp_path)
+    assert outcomes == outcomes_under(sys.executable, "0", tmp_path)
+    assert len(outcomes) == len(FORMS)
+
+
+def test_type_parameters_and_nested_quotes_are_what_they_are_in_each_python_that_has_them(tmp_path: Path) -> None:
+    pythons = [python for python in interpreters() if _supported(python, 12)]
+    if not pythons:
+        pytest.skip("no CPython from 3.12 on is here")
+    outcomes = [outcomes_under(python, seed, tmp_path, "python312") for python in pythons for seed in ("0", "1")]
+    assert len(outcomes[0]) == len(forms("python312")) > 0
+    assert all(found == outcomes[0] for found in outcomes)
