@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -44,10 +44,11 @@ class Output:
             render(self._console())
 
     def narrate(self, text: str, level: str = "info") -> None:
-        """Say something about the work, on stderr."""
+        """Say something about the work, on stderr. That whoever listened has gone must not end the work."""
         self._diagnostics.append({"level": level, "message": text})
         if not self.as_json:
-            print(safe(text), file=sys.stderr, flush=True)
+            with suppress(OSError):
+                print(safe(text), file=sys.stderr, flush=True)
 
     def fail(self, text: str) -> None:
         """Say why the command failed."""

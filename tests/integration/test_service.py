@@ -299,3 +299,17 @@ def test_where_a_token_is_set_both_protocols_ask_for_it(directory: Path) -> None
             assert export(b"", timeout=10, metadata=[("authorization", "Bearer secret")]) == b""
     finally:
         service.stop()
+
+
+def test_a_server_to_which_nobody_listens_any_more_ends_when_it_is_told(directory: Path) -> None:
+    ports = [f"--{name}=0" for name in ("grpc-port", "http-port", "clickhouse-port", "port")]
+    command = [sys.executable, "-m", "ell_otel", "serve", "--dir", str(directory), *ports]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert server.stdout is not None
+        next(line for line in server.stdout if line.startswith("ready"))
+        server.stdout.close()
+        server.terminate()
+        assert server.wait(60) == 0
+    finally:
+        server.kill()
