@@ -40,8 +40,14 @@ _CONNECT_TIMEOUT_S: Final = 5
 # What a laptop can spare. The pool runs merges; chDB's own default is sized for a server.
 _CHDB_OPTIONS: Final = {"max_server_memory_usage": 2 << 30, "background_pool_size": 2}
 
-# Compiling a query to machine code takes 200 ms, at its third run; ours take 20 to 50 without.
-_CHDB_SETTINGS: Final = {"compile_expressions": 0, "compile_aggregate_expressions": 0, "compile_sort_description": 0}
+# Compiling a query to machine code takes 200 ms, at its third run; ours take 20 to 50 without. Rows may be left out
+# before their copies are (FINAL), since copies are equal in every column.
+_CHDB_SETTINGS: Final = {
+    "compile_expressions": 0,
+    "compile_aggregate_expressions": 0,
+    "compile_sort_description": 0,
+    "optimize_move_to_prewhere_if_final": 1,
+}
 
 # Held while any client or handle of the engine is made in this process, whoever makes it.
 connecting: Final = threading.Lock()

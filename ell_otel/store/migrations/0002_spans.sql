@@ -1,6 +1,7 @@
 -- What we ask of spans, in narrow typed columns: reading one number out of the attribute map would read the prompts with
 -- it. One table and one view for all of it, because what an insert costs is its views (each is planned anew, and writes a
--- part of its own): invocations, inferences and contents are views over it, which cost nothing until they are read.
+-- part of its own): invocations and inferences are views over it, which cost nothing until they are read. What was said
+-- stays in otel_traces: it is most of the bytes, and no list reads it.
 --
 -- Every span that names a program or a model is here. An invocation is the span of a program (invoke_workflow), or a
 -- model call that carries a program but stands inside no invocation: that one is both, and has an id made from its span.
@@ -8,7 +9,6 @@
 -- tokens would count twice, and is kept so that `ell-otel doctor` can name its maker.
 --
 -- A row that came twice has the same sort key and content: it collapses at merge, and the views read FINAL.
--- The columns from Arguments on are what was said. Lists never touch them; a column that is not read costs nothing.
 -- The projection answers "which versions are there, since when" without reading spans, and does not mind duplicates.
 
 CREATE TABLE IF NOT EXISTS ell_spans
@@ -38,11 +38,6 @@ CREATE TABLE IF NOT EXISTS ell_spans
     OutputTokens          Nullable(UInt32) CODEC(ZSTD(1)) COMMENT 'reasoning included',
     CachedInputTokens     Nullable(UInt32) CODEC(ZSTD(1)),
     ReasoningOutputTokens Nullable(UInt32) CODEC(ZSTD(1)),
-    Arguments             String CODEC(ZSTD(3)),
-    Result                String CODEC(ZSTD(3)),
-    System                String CODEC(ZSTD(3)),
-    InputMessages         String CODEC(ZSTD(3)),
-    OutputMessages        String CODEC(ZSTD(3)),
     INDEX idx_invocation_id InvocationId TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1,
     PROJECTION versions
@@ -87,12 +82,7 @@ SELECT
     toUInt32OrNull(SpanAttributes['gen_ai.usage.input_tokens']) AS InputTokens,
     toUInt32OrNull(SpanAttributes['gen_ai.usage.output_tokens']) AS OutputTokens,
     toUInt32OrNull(SpanAttributes['gen_ai.usage.cache_read.input_tokens']) AS CachedInputTokens,
-    toUInt32OrNull(SpanAttributes['gen_ai.usage.reasoning.output_tokens']) AS ReasoningOutputTokens,
-    SpanAttributes['ell.invocation.arguments'] AS Arguments,
-    SpanAttributes['ell.invocation.result'] AS Result,
-    SpanAttributes['gen_ai.system_instructions'] AS System,
-    SpanAttributes['gen_ai.input.messages'] AS InputMessages,
-    SpanAttributes['gen_ai.output.messages'] AS OutputMessages
+    toUInt32OrNull(SpanAttributes['gen_ai.usage.reasoning.output_tokens']) AS ReasoningOutputTokens
 FROM otel_traces
 WHERE ProgramName != '' OR RequestModel != '';
 
@@ -109,11 +99,24 @@ SELECT Started, InvocationId, TraceId, SpanId, ProgramName, ProgramVersion, Serv
 FROM ell_spans FINAL
 WHERE Kind IN ('inference', 'both');
 
--- What was said in every span of an invocation: arguments and result of programs, messages of inferences.
+-- What was said in every span of an invocation: arguments and result of programs, messages of inferences. Read it by
+-- TraceId; a span that came twice may stand here twice until it has merged.
 CREATE VIEW IF NOT EXISTS ell_invocation_contents AS
-SELECT Started, TraceId, SpanId, InvocationId, ProgramName, Arguments, Result, System, InputMessages, OutputMessages
-FROM ell_spans FINAL
-WHERE Kind != 'duplicate';
+SELECT
+    toDateTime64(Timestamp, 9, 'UTC') AS Started,
+    TraceId,
+    SpanId,
+    multiIf(SpanAttributes['ell.invocation.id'] != '', SpanAttributes['ell.invocation.id'],
+            SpanAttributes['ell.program.name'] != '', concat(left(TraceId, 16), SpanId), '') AS InvocationId,
+    SpanAttributes['ell.program.name'] AS ProgramName,
+    SpanAttributes['ell.invocation.arguments'] AS Arguments,
+    SpanAttributes['ell.invocation.result'] AS Result,
+    SpanAttributes['gen_ai.system_instructions'] AS System,
+    SpanAttributes['gen_ai.input.messages'] AS InputMessages,
+    SpanAttributes['gen_ai.output.messages'] AS OutputMessages
+FROM otel_traces
+WHERE (Arguments != '' OR Result != '' OR System != '' OR InputMessages != '' OR OutputMessages != '')
+  AND SpanAttributes['ell.duplicate'] = '';
 
 CREATE VIEW IF NOT EXISTS ell_duplicates AS
 SELECT Started, TraceId, SpanId, Producer, RequestModel

@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from ell_otel import semconv
 from ell_otel.errors import NotFoundError, StoreError
 from ell_otel.store.client import Store
+from ell_otel.store.queries import search
 from ell_otel.store.queries.cost import UNDATED, priced_inferences
 from ell_otel.store.queries.references import MIN_PREFIX, NUMBERED, resolve_program, resolve_version
 from ell_otel.store.queries.results import (
@@ -29,7 +29,11 @@ _HEAD: Final = f"""
     InvocationId AS id, TraceId AS trace_id, SpanId AS span_id, ProgramName AS program, ProgramVersion AS version,
     Started AS started, Duration / 1e6 AS duration_ms, if(StatusCode = 'Error', 'error', 'ok') AS status,
     {_ERROR} AS error, concat(toString(toUnixTimestamp64Nano(Started)), '.', SpanId) AS cursor"""
-_CONTENTS: Final = "concat(Arguments, '\\n', Result, '\\n', System, '\\n', InputMessages, '\\n', OutputMessages)"
+# What belongs to an invocation began after it did, and before it ended, or hardly later. Where to look, then.
+_NEAR: Final = "{0} >= {{begin:DateTime64(9)}} AND {0} <= {{end:DateTime64(9)}}"
+_MARGIN: Final = timedelta(days=1)
+_LONGEST_MS: Final = 10 * 365 * 86_400_000.0
+_LAST: Final = datetime(2262, 4, 11, tzinfo=UTC)
 _STATUSES: Final = {"ok": "StatusCode != 'Error'", "error": "StatusCode = 'Error'"}
 
 
@@ -39,7 +43,7 @@ class InvocationFilter:
 
     ``program`` may be a short name, ``version`` any reference to a version; ``status`` is "ok" or "error"; ``model`` a
     model asked for or answering, with or without its date; ``since`` an aware datetime; ``text`` is searched for in
-    arguments, results and messages, whatever the case; ``min_ms`` is a duration.
+    arguments, results and messages, whatever the case and in whole words; ``min_ms`` is a duration.
     """
 
     program: str = ""
@@ -59,20 +63,36 @@ def invocations(
     Contents are read only to search them. Raises ``NotFoundError`` for an unknown program or version and
     ``StoreError`` for a status or cursor that is none.
     """
-    conditions, parameters = _conditions(store, wanted or InvocationFilter())
+    wanted = wanted or InvocationFilter()
+    conditions, parameters = _conditions(store, wanted)
+    last = None
     if before:
         nanoseconds, span_id = _parse_cursor(before)
         conditions.append("(Started, SpanId) < (fromUnixTimestamp64Nano({last_ns:Int64}, 'UTC'), {last_span:String})")
         parameters |= {"last_ns": nanoseconds, "last_span": span_id}
-    rows = store.query(
+        last = datetime.fromtimestamp(nanoseconds // 10**9, UTC)
+    if not wanted.text:
+        return _completed(store, _page(store, conditions, parameters, limit))
+    said, needles = search.condition(wanted.text)
+    heads: list[dict[str, Any]] = []
+    for since in search.spans_of_time(store, wanted.since, last):
+        within = [*conditions, said, "Started >= {from:DateTime64(9)}"]
+        heads = _page(store, within, {**parameters, **needles, "from": since}, limit)
+        if len(heads) >= limit:
+            break
+    return _completed(store, heads)
+
+
+def _page(store: Store, conditions: list[str], parameters: dict[str, object], limit: int) -> list[dict[str, Any]]:
+    return store.query(
         f"""
         SELECT {_HEAD} FROM {semconv.TABLE_INVOCATIONS}
         WHERE {" AND ".join(conditions) or "1"}
         ORDER BY Started DESC, SpanId DESC LIMIT {{page:UInt32}}
         """,
         {**parameters, "page": limit},
+        search.SETTINGS,
     )
-    return _completed(store, rows)
 
 
 def find_invocation(store: Store, id_or_prefix: str) -> InvocationDetail:
@@ -82,16 +102,25 @@ def find_invocation(store: Store, id_or_prefix: str) -> InvocationDetail:
     """
     found = _find_heads(store, id_or_prefix.strip().lower())
     (invocation,) = _completed(store, found)
-    span = {"trace": invocation.trace_id, "span": invocation.span_id, "id": invocation.id}
+    ended = invocation.started + timedelta(milliseconds=min(invocation.duration_ms, _LONGEST_MS))
+    span = {
+        "trace": invocation.trace_id,
+        "span": invocation.span_id,
+        "id": invocation.id,
+        "begin": invocation.started,
+        "end": min(ended, _LAST - _MARGIN) + _MARGIN,
+    }
     contents = store.query(
         f"""
         SELECT Arguments, Result FROM {semconv.TABLE_INVOCATION_CONTENTS}
-        WHERE TraceId = {{trace:String}} AND SpanId = {{span:String}} LIMIT 1
+        WHERE TraceId = {{trace:String}} AND SpanId = {{span:String}} AND {_NEAR.format("Started")} LIMIT 1
         """,
         span,
     )
     messages = store.query(
-        f"SELECT StatusMessage FROM {semconv.TABLE_INVOCATIONS} WHERE InvocationId = {{id:String}} LIMIT 1", span
+        f"SELECT StatusMessage FROM {semconv.TABLE_INVOCATIONS} "
+        f"WHERE InvocationId = {{id:String}} AND {_NEAR.format('Started')} LIMIT 1",
+        span,
     )
     return InvocationDetail(
         invocation=invocation,
@@ -106,6 +135,14 @@ def find_invocation(store: Store, id_or_prefix: str) -> InvocationDetail:
 
 def trace(store: Store, trace_id: str) -> list[TraceSpan]:
     """Every span of a trace, ours or not, by start. Raises ``NotFoundError`` when there is none."""
+    wanted = trace_id.strip().lower()
+    # Programs are in a narrow table that is quickly asked when; other traces are looked for in all of time.
+    seen = store.query(
+        f"SELECT min(Started) - toIntervalDay(1) AS begin, max(Started) + toIntervalDay(1) AS end, count() AS spans "
+        f"FROM {semconv.TABLE_SPANS} WHERE TraceId = {{trace:String}}",
+        {"trace": wanted},
+    )[0]
+    near = _NEAR.format("Timestamp") if seen.pop("spans") else "1"
     rows = store.query(
         f"""
         SELECT SpanId AS span_id, ParentSpanId AS parent_span_id, SpanName AS name, SpanKind AS kind,
@@ -115,10 +152,10 @@ def trace(store: Store, trace_id: str) -> list[TraceSpan]:
                 if(SpanAttributes['error.type'] != '', SpanAttributes['error.type'], StatusMessage)) AS error,
             SpanAttributes['ell.invocation.id'] AS invocation, SpanAttributes['ell.program.name'] AS program,
             SpanAttributes['ell.program.version'] AS version, SpanAttributes['gen_ai.request.model'] AS model
-        FROM {semconv.TABLE_TRACES} WHERE TraceId = {{trace:String}}
+        FROM {semconv.TABLE_TRACES} WHERE TraceId = {{trace:String}} AND {near}
         ORDER BY Timestamp, span_id LIMIT 1 BY span_id
         """,
-        {"trace": trace_id.strip().lower()},
+        {"trace": wanted, **seen},
     )
     if not rows:
         raise NotFoundError(f"no trace has the id {trace_id!r}; list invocations with `ell-otel invocations`")
@@ -148,9 +185,6 @@ def _conditions(store: Store, wanted: InvocationFilter) -> tuple[list[str], dict
     if wanted.model:
         conditions.append(_MODEL)
         parameters["model"] = wanted.model
-    if wanted.text:
-        conditions.append(_TEXT)
-        parameters["needles"] = _needles(wanted.text)
     return conditions, parameters
 
 
@@ -158,19 +192,6 @@ _MODEL: Final = f"""InvocationId IN (
     SELECT InvocationId FROM {semconv.TABLE_INFERENCES}
     WHERE {{model:String}} IN (RequestModel, ResponseModel, {UNDATED.format("ResponseModel")})
 )"""
-_TEXT: Final = f"""InvocationId IN (
-    SELECT InvocationId FROM {semconv.TABLE_INVOCATION_CONTENTS}
-    WHERE multiSearchAnyCaseInsensitiveUTF8({_CONTENTS}, {{needles:Array(String)}})
-)"""
-
-
-def _needles(text: str) -> list[str]:
-    """The text as it may stand in the contents, which are JSON: plain, with escapes, and with non-ASCII escaped too.
-
-    An escape hides the case of its letter from the search, so both cases are looked for.
-    """
-    escaped = {json.dumps(form)[1:-1] for form in (text.lower(), text.upper())}
-    return sorted({text, json.dumps(text, ensure_ascii=False)[1:-1], *escaped})
 
 
 def _parse_cursor(cursor: str) -> tuple[int, str]:
@@ -235,6 +256,7 @@ def _find_heads(store: Store, wanted: str) -> list[dict[str, Any]]:
 
 
 def _inferences(store: Store, span: Mapping[str, object]) -> tuple[Inference, ...]:
+    priced = priced_inferences("SpanId", f"InvocationId = {{id:String}} AND {_NEAR.format('Started')}")
     rows = store.query(
         f"""
         SELECT SpanId AS span_id, Operation AS operation, Provider AS provider, RequestModel AS request_model,
@@ -243,15 +265,17 @@ def _inferences(store: Store, span: Mapping[str, object]) -> tuple[Inference, ..
             ReasoningOutputTokens AS reasoning_output_tokens, cost, {_ERROR} AS error,
             system, input_messages, output_messages
         FROM (
-            SELECT * FROM {semconv.TABLE_INFERENCES} WHERE InvocationId = {{id:String}}
+            SELECT * FROM {semconv.TABLE_INFERENCES}
+            WHERE InvocationId = {{id:String}} AND {_NEAR.format("Started")}
         ) AS inference
         LEFT JOIN (
-            SELECT SpanId AS priced_span, Cost AS cost FROM {priced_inferences("SpanId", "InvocationId = {id:String}")}
+            SELECT SpanId AS priced_span, Cost AS cost FROM {priced}
         ) AS priced ON priced.priced_span = inference.SpanId
         LEFT JOIN (
             SELECT SpanId AS said_span, System AS system, InputMessages AS input_messages,
                 OutputMessages AS output_messages
-            FROM {semconv.TABLE_INVOCATION_CONTENTS} WHERE TraceId = {{trace:String}} LIMIT 1 BY SpanId
+            FROM {semconv.TABLE_INVOCATION_CONTENTS}
+            WHERE TraceId = {{trace:String}} AND {_NEAR.format("Started")} LIMIT 1 BY SpanId
         ) AS said ON said.said_span = inference.SpanId
         ORDER BY Started, span_id
         """,
@@ -274,21 +298,28 @@ def _evaluations(store: Store, span: Mapping[str, object]) -> tuple[Evaluation, 
 
 
 def _links(store: Store, span: Mapping[str, object]) -> tuple[Link, ...]:
-    rows = store.query(
+    links = store.query(
         f"""
-        SELECT kind, trace_id, span_id, invocation, program
-        FROM (
-            SELECT DISTINCT attributes['ell.link'] AS kind, link_trace AS trace_id, link_span AS span_id
-            FROM {semconv.TABLE_TRACES}
-            ARRAY JOIN Links.TraceId AS link_trace, Links.SpanId AS link_span, Links.Attributes AS attributes
-            WHERE TraceId = {{trace:String}} AND SpanId = {{span:String}}
-        ) AS link
-        LEFT ANY JOIN (
-            SELECT TraceId, SpanId, InvocationId AS invocation, ProgramName AS program
-            FROM {semconv.TABLE_INVOCATIONS}
-        ) AS target ON target.TraceId = link.trace_id AND target.SpanId = link.span_id
+        SELECT DISTINCT attributes['ell.link'] AS kind, link_trace AS trace_id, link_span AS span_id
+        FROM {semconv.TABLE_TRACES}
+        ARRAY JOIN Links.TraceId AS link_trace, Links.SpanId AS link_span, Links.Attributes AS attributes
+        WHERE TraceId = {{trace:String}} AND SpanId = {{span:String}} AND {_NEAR.format("Timestamp")}
         ORDER BY trace_id, span_id
         """,
         span,
     )
-    return tuple(Link(**row) for row in rows)  # type: ignore[arg-type]
+    if not links:
+        return ()
+    rows = store.query(
+        f"""
+        SELECT TraceId, SpanId, InvocationId AS invocation, ProgramName AS program
+        FROM {semconv.TABLE_INVOCATIONS} WHERE TraceId IN {{traces:Array(String)}}
+        """,
+        {"traces": sorted({str(link["trace_id"]) for link in links})},
+    )
+    known = {(row.pop("TraceId"), row.pop("SpanId")): row for row in rows}
+    unknown = {"invocation": "", "program": ""}
+    return tuple(
+        Link(**link, **known.get((link["trace_id"], link["span_id"]), unknown))  # type: ignore[arg-type]
+        for link in links
+    )

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ell_otel.store.queries.references import VersionKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,85 @@ class Version:
     git_commit: str
     git_branch: str
     partial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What invocations add up to. ``score`` is the mean of all their evaluations."""
+
+    invocations: int
+    errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two versions side by side: ``before`` and ``after`` are their keys, with what each adds up to."""
+
+    before: VersionKey
+    after: VersionKey
+    figures_before: Figures
+    figures_after: Figures
+    scores: tuple[ScoreChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreChange:
+    """One evaluation of two versions: the mean score of each (None: not given) and how many there are."""
+
+    name: str
+    before: float | None
+    after: float | None
+    count_before: int
+    count_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and cost of the inferences that have the same keys; a key that was not asked for is None.
+
+    ``cost`` leaves unknown costs out; ``unpriced`` says of how many inferences.
+    """
+
+    hour: datetime | None
+    program: str | None
+    version: str | None
+    model: str | None
+    inferences: int
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A score in a list of them, with the invocation it was given to."""
+
+    name: str
+    score: float | None
+    label: str
+    explanation: str
+    at: datetime
+    program: str
+    version: str
+    invocation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """``program@name`` and the version it points to since ``at``."""
+
+    program: str
+    name: str
+    version: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

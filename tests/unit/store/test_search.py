@@ -1,0 +1,70 @@
+"""Words are found in what was said, and looked for only where they can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from store_rows import T0, hash_of, id_of, inference, invocation, rows_of
+
+from ell_otel.store.client import Store
+from ell_otel.store.migrate import migrate
+from ell_otel.store.queries import InvocationFilter, invocations, search
+from ell_otel.store.writer import write
+
+Open = Callable[..., Store]
+HOUR = 3_600 * 10**9
+
+
+def _say(store: Store, number: int, text: str, at: int = T0) -> None:
+    messages = {"gen_ai.input.messages": text}
+    write(
+        store,
+        rows_of(
+            invocation(number, "a.b", hash_of("1"), Timestamp=at),
+            inference(number, "a.b", hash_of("1"), "m", {}, attributes=messages, Timestamp=at + 1),
+        ),
+    )
+
+
+def _found(store: Store, text: str, **more: int) -> list[str]:
+    return [each.id for each in invocations(store, InvocationFilter(text=text), **more)]
+
+
+def test_whole_words_are_found_whatever_their_case_and_however_json_wrote_them(opened: Open) -> None:
+    store = opened()
+    migrate(store)
+    content = [{"role": "user", "parts": [{"content": "first line\nQuokka Où 你好 end"}]}]
+    _say(store, 1, json.dumps(content))
+    _say(store, 2, json.dumps(content, ensure_ascii=False))
+    for text in ("quokka", "QUOKKA", "line\nquokka", "où", "OÙ", "你好", "First Line"):
+        assert sorted(_found(store, text)) == [id_of(1), id_of(2)], text
+    assert _found(store, "uokk") == _found(store, "quokka first") == []
+
+
+def test_a_search_goes_back_in_time_until_the_page_is_full(opened: Open) -> None:
+    store = opened()
+    migrate(store)
+    for number, hours in enumerate((0, 30, 900, 901), 1):
+        _say(store, number, '"a rare word"', T0 + hours * HOUR)
+    assert _found(store, "rare word") == [id_of(n) for n in (4, 3, 2, 1)]
+    assert _found(store, "rare word", limit=2) == [id_of(4), id_of(3)]
+    (second,) = invocations(store, InvocationFilter(text="rare"), limit=2)[1:]
+    after = invocations(store, InvocationFilter(text="rare"), limit=9, before=second.cursor)
+    assert [each.id for each in after] == [id_of(2), id_of(1)]
+    steps = list(search.spans_of_time(store, None, None))
+    assert steps == sorted(steps, reverse=True)
+    assert steps[0] == datetime.fromtimestamp(T0 // 10**9, UTC) + timedelta(hours=900)
+    assert len(steps) == 5
+
+
+def test_the_index_of_words_is_asked(opened: Open) -> None:
+    store = opened()
+    migrate(store)
+    _say(store, 1, '"a rare word"')
+    for word, granules in (("rare", "1/1"), ("absent", "0/1")):
+        spans = f"EXPLAIN indexes = 1 SELECT TraceId FROM otel_traces WHERE hasToken({search.SAID}, {{word:String}})"
+        plan = [str(row["explain"]).strip() for row in store.query(spans, {"word": word}, search.SETTINGS)]
+        place = plan.index("Name: idx_text")
+        assert f"Granules: {granules}" in plan[place : place + 5]
