@@ -15,9 +15,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ell_otel.closure.dependencies import Statement
 from ell_otel.closure.references import chain_of, last_name
 from ell_otel.closure.spaces import MISSING, Kept, Space
+from ell_otel.closure.statements import Statement
 from ell_otel.closure.values import is_plain, literal, without_secrets
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ell_otel.closure.dependencies import Index, Statement
+from ell_otel.closure.dependencies import Index
 from ell_otel.closure.source import absolute_import
 from ell_otel.closure.spaces import MISSING, Slot, Space, Spaces, declared_global
+from ell_otel.closure.statements import Statement
 from ell_otel.closure.wrappers import unwrapped
 
 if TYPE_CHECKING:

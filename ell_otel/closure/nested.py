@@ -11,9 +11,10 @@ import hashlib
 import types
 from typing import TYPE_CHECKING, Any
 
-from ell_otel.closure.dependencies import Index, Statement
+from ell_otel.closure.dependencies import Index
 from ell_otel.closure.source import Unit, unit_of_code
 from ell_otel.closure.spaces import MISSING, Slot, Space
+from ell_otel.closure.statements import Statement
 from ell_otel.closure.wrappers import unwrapped
 
 if TYPE_CHECKING:

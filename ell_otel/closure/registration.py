@@ -12,11 +12,11 @@ import types
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ell_otel.closure.dependencies import Statement
 from ell_otel.closure.references import CHANGING_FUNCTIONS, all_arguments, chain_of, last_name
 from ell_otel.closure.scopes import analyse
 from ell_otel.closure.source import Unit
 from ell_otel.closure.spaces import MISSING, Slot, Space
+from ell_otel.closure.statements import Statement
 
 if TYPE_CHECKING:
     from ell_otel.closure.resolution import Resolution

@@ -11,7 +11,6 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from ell_otel.closure.dependencies import reads_of
 from ell_otel.closure.effects import Effects
 from ell_otel.closure.files import Files
 from ell_otel.closure.meanings import Meanings, is_code
@@ -21,6 +20,7 @@ from ell_otel.closure.references import ImportCall, LocalImport, Reference, assi
 from ell_otel.closure.registration import Registrations, runs_programs
 from ell_otel.closure.source import absolute_import
 from ell_otel.closure.spaces import MISSING, Kept, Slot, Space
+from ell_otel.closure.statements import reads_of
 from ell_otel.closure.values import Values
 
 

@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ell_otel.closure.dependencies import Index, Statement, index_of, index_of_cells
+from ell_otel.closure.dependencies import Index, index_of, index_of_cells
 from ell_otel.closure.references import ImportCall, LocalImport, Reference
 from ell_otel.closure.remembered import remembered
 from ell_otel.closure.source import Unit, interactive_cells, is_installed, unit_of_file
+from ell_otel.closure.statements import Statement
 
 MISSING: Any = type("_Missing", (), {"__repr__": lambda self: "<missing>"})()
 
