@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from ell_otel import config, semconv
@@ -123,13 +124,14 @@ async def _awaited(  # noqa: PLR0917
 def _begun(api: Api, instance: Any, arguments: dict[str, Any], site: CallSite | None) -> Call | None:
     """The call with its span started; None where somebody else makes its span, or nobody."""
     with guarded("starting a model call's span"):
-        if openai_genai.is_in_charge() or otel_context.get_value(_GENAI_CALL) is not None:
+        context = otel_context.get_current()
+        if openai_genai.is_in_charge() or otel_context.get_value(_GENAI_CALL, context) is not None:
             return None
         pipeline = current.pipeline()
         if pipeline.settings.disabled:
             return None
         request = {name: value for name, value in arguments.items() if type(value) not in _absent}
-        return Call(api, pipeline, request, _start_attributes(api, instance, request, site))
+        return Call(api, pipeline, request, _start_attributes(api, instance, request, site), context)
     return None
 
 
@@ -165,14 +167,17 @@ class Call:
     The span is current while the SDK works, and at no other time: never in the program that reads a stream.
     """
 
-    def __init__(self, api: Api, pipeline: Pipeline, request: dict[str, Any], attributes: Attributes) -> None:
+    def __init__(
+        self, api: Api, pipeline: Pipeline, request: dict[str, Any], attributes: Attributes, context: Context
+    ) -> None:
         self._ended = True  # until there is a span to end
         self.reading = False
         self._api = api
         self._pipeline = pipeline
+        self._around = context
         model = attributes.get(semconv.GEN_AI_REQUEST_MODEL)
         self._span = pipeline.tracer.start_span(
-            f"{api.operation} {model}" if model else api.operation, kind=SpanKind.CLIENT, attributes=attributes
+            f"{api.operation} {model}" if model else api.operation, context, SpanKind.CLIENT, attributes
         )
         self._ended = False
         self._attributes: Attributes = {}
@@ -189,7 +194,7 @@ class Call:
                 )
 
     def __enter__(self) -> None:
-        self._entered = trace.set_span_in_context(self._span)
+        self._entered = trace.set_span_in_context(self._span, self._around)
         self._token = otel_context.attach(self._entered)
 
     def __exit__(

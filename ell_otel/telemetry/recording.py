@@ -20,9 +20,10 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace import Tracer as SdkTracer
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from ell_otel.telemetry.messages import Redacted
 
@@ -66,15 +67,18 @@ class RecordingTracer(trace.Tracer):
             parent, trace_id, random = None, ids.generate_trace_id(), ids.is_trace_id_random()
         else:
             trace_id, random = parent.trace_id, parent.trace_flags.random_trace_id
-        sampled = self._tracer.sampler.should_sample(context, trace_id, name, kind, attributes, links)
-        decision: Any = sampled.decision
+        decision: Any = Decision.RECORD_AND_SAMPLE
+        state: TraceState | None = None
+        if parent is not None or self._tracer.sampler is not DEFAULT_ON:  # which would say just that, at length
+            sampled = self._tracer.sampler.should_sample(context, trace_id, name, kind, attributes, links)
+            decision, attributes, state = sampled.decision, sampled.attributes, sampled.trace_state
         flags = TraceFlags.SAMPLED if decision.is_sampled() else TraceFlags.DEFAULT
         flags |= TraceFlags.RANDOM_TRACE_ID if random else 0
-        own = SpanContext(trace_id, ids.generate_span_id(), False, TraceFlags(flags), sampled.trace_state)
+        own = SpanContext(trace_id, ids.generate_span_id(), False, TraceFlags(flags), state)
         if not decision.is_recording():
             return trace.NonRecordingSpan(own)
         span = RecordingSpan(self, name, kind, own, parent, self._tracer.resource, start_time)
-        span.set_attributes(sampled.attributes or {})
+        span.set_attributes(attributes or {})
         for link in links or ():
             span.add_link(link.context, link.attributes)
         self.processor.on_start(span, context)  # type: ignore[arg-type]

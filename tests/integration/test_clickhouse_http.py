@@ -252,7 +252,10 @@ def test_an_error_that_comes_late_breaks_the_answer_off_and_is_told_in_it(front:
 
 def test_a_query_whose_time_is_over_while_its_reader_rests_does_not_seem_complete(front: Front) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=30)
-    connection.request("POST", "/", "SELECT repeat('x', 1000 + number % 2) FROM numbers(150000)", key("reader"))
+    sql = "SELECT repeat('x', 1000 + number % 2) FROM numbers(150000)"
+    connection.request(
+        "POST", "/?max_block_size=1000", sql, key("reader")
+    )  # in many blocks, most of them yet to be made
     answer = connection.getresponse()
     answer.read(1000)
     time.sleep(LIMITS.max_execution_time + 0.5)

@@ -34,7 +34,10 @@ _GROWTH: Final = 8
 
 
 def condition(text: str) -> tuple[str, dict[str, object]]:
-    """What invocations must meet whose spans say ``text``, and its parameters. It asks for a ``from`` as well."""
+    """What invocations must meet whose spans say ``text``, and its parameters. It asks for a ``from`` as well.
+
+    GLOBAL is for a cluster: a shard's invocations are looked for among the spans of all. One server takes no notice.
+    """
     ways: list[str] = []
     parameters: dict[str, object] = {}
     for number, form in enumerate(_forms(text)):
@@ -45,9 +48,9 @@ def condition(text: str) -> tuple[str, dict[str, object]]:
             parameters[f"word{number}_{place}"] = word
         ways.append(f"({' AND '.join(parts)})")
     return (
-        f"""InvocationId IN (
+        f"""InvocationId GLOBAL IN (
     SELECT InvocationId FROM {semconv.TABLE_SPANS}
-    WHERE Started >= {{from:DateTime64(9)}} AND Kind != 'duplicate' AND (TraceId, SpanId) IN (
+    WHERE Started >= {{from:DateTime64(9)}} AND Kind != 'duplicate' AND (TraceId, SpanId) GLOBAL IN (
         SELECT TraceId, SpanId FROM {semconv.TABLE_TRACES}
         WHERE Timestamp >= {{from:DateTime64(9)}} AND ({" OR ".join(ways)})
     )
