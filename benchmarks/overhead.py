@@ -190,7 +190,8 @@ def mlflow(_: Any) -> None:
     """Traces go into SQLite, in threads of its own."""
     import mlflow as package
 
-    package.set_tracking_uri(f"sqlite:///{tempfile.mkdtemp()}/mlflow.db")
+    os.chdir(tempfile.mkdtemp())  # it writes beside the database too, into the working directory
+    package.set_tracking_uri("sqlite:///mlflow.db")
     package.openai.autolog()
 
 
