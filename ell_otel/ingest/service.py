@@ -44,6 +44,9 @@ from ell_otel.web.listener import Tls, is_loopback
 PURPOSE: Final = "ell-otel serve"
 CLICKHOUSE: Final = "ClickHouse HTTP"  # the name of the component whose port is announced in the lock file
 STOP_S: Final = 10.0
+# The kernel may hand a signal to any thread, and Python runs its handler in the main one, which a wait without an end
+# would never wake. So the wait ends, this often (seconds).
+NOTICE_S: Final = 0.5
 
 
 class Component(Protocol):
@@ -106,7 +109,8 @@ class Service:
             self.start()
             try:
                 ready()
-                self._ending.wait()
+                while not self._ending.wait(NOTICE_S):
+                    pass
             finally:
                 self._narrate("stopping: writing what was accepted")
                 self.stop()

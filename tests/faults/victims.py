@@ -82,10 +82,10 @@ class Server:
     def end(self, seconds: float = 30) -> int:
         """Ask it to end; its exit code."""
         self.process.terminate()
-        code = self.process.wait(seconds)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return code
+        try:
+            return self.process.wait(seconds)
+        finally:
+            self.kill()  # no test leaves one behind, which would slow the tests after it
 
     def kill(self) -> None:
         """Kill it, and what it runs under."""

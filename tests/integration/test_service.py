@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import os
 import random
@@ -189,6 +190,16 @@ def test_an_idle_server_ends_at_once_and_gives_the_store_back(
     assert server.end(number) == 0
     assert time.monotonic() - began < 4
     assert read_lock(directory) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a test choose the thread that takes a signal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_another_thread_took_ends_the_server_too(start: Callable[..., Server], number: int) -> None:
+    server = start()
+    pid = server.process.pid
+    others = {int(each) for each in os.listdir(f"/proc/{pid}/task")} - {pid}
+    assert ctypes.CDLL(None).tgkill(pid, max(others), number) == 0
+    assert server.process.wait(10) == 0
 
 
 def test_a_second_server_on_one_store_is_refused_with_pid_and_remedy(
