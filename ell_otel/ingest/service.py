@@ -23,8 +23,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Final, Protocol
 
@@ -91,7 +92,9 @@ class Service:
         self._fronts = fronts
         self._narrate = narrate
         self._stop_s = stop_s
-        self._ending = threading.Event()
+        # Of what wakes a thread, the one thing that a signal's handler may use: an Event it finds locked by the very
+        # wait that it interrupts.
+        self._ending: SimpleQueue[None] = SimpleQueue()
         self._store: Store | None = None
         self._log: Log | None = None
         self._delivery: Delivery | None = None
@@ -109,15 +112,19 @@ class Service:
             self.start()
             try:
                 ready()
-                while not self._ending.wait(NOTICE_S):
-                    pass
+                self._wait()
             finally:
                 self._narrate("stopping: writing what was accepted")
                 self.stop()
 
+    def _wait(self) -> None:
+        while True:
+            with suppress(Empty):
+                return self._ending.get(timeout=NOTICE_S)
+
     def end(self) -> None:
         """Make ``run`` return, from any thread."""
-        self._ending.set()
+        self._ending.put(None)
 
     def start(self) -> None:
         """Start everything, in order; when a part cannot, stop those before it and raise its error."""
@@ -192,7 +199,7 @@ class Service:
         def end(number: int, frame: FrameType | None) -> None:
             for each, handler in before.items():
                 signal.signal(each, handler)
-            self._ending.set()
+            self._ending.put(None)
 
         for number in before:
             signal.signal(number, end)
