@@ -11,7 +11,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from ell_otel import __version__
 from ell_otel.cli.output import Output, unpipe
@@ -25,9 +25,26 @@ NOT_FOUND: Final = 4
 INTERRUPTED: Final = 130
 
 
+class _Misused(Exception):
+    def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
+        super().__init__(message)
+        self.parser = parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that leaves it to ``main`` how an error is said: whoever asked for JSON reads nothing else."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _Misused(self, message)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code. Only argparse's own usage errors leave by ``SystemExit``."""
-    arguments = parser().parse_args(argv)
+    """Run one command; returns its exit code. Only ``--help`` and ``--version`` leave by ``SystemExit``."""
+    given = sys.argv[1:] if argv is None else argv
+    try:
+        arguments = parser().parse_args(given)
+    except _Misused as error:
+        return _misused(error, Output(as_json="--json" in given))
     if "run" not in arguments:
         parser().print_help()
         return USAGE
@@ -42,6 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # stdout takes nothing more: its reader went (| head), the disk is full, it was closed
         unpipe(broken=True)
         return OK if isinstance(error, BrokenPipeError) else USAGE
+
+
+def _misused(error: _Misused, output: Output) -> int:
+    if not output.as_json and sys.stderr is not None:
+        error.parser.print_usage(sys.stderr)
+    output.fail(str(error))
+    output.finish("error")
+    return USAGE
 
 
 def _finished(arguments: argparse.Namespace, output: Output) -> int:
@@ -77,7 +102,7 @@ def _code(error: EllOtelError) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; ``docs/cli.md`` is printed from it."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="ell-otel",
         description="Which code made this output, what changed, and did it get better.",
         epilog="VERSION is a hash or its first digits (c1:3f2a9c), PROGRAM (its newest), or PROGRAM@v2. "

@@ -138,7 +138,7 @@ def doctor(arguments: argparse.Namespace, output: Output) -> int:
         *_store(settings, directory, output),
     ]
     lines = [(each.level, each.about, each.finding) for each in findings]
-    output.result(findings, lambda console: console.print(table(("", "what", "finding"), lines)))
+    output.result(findings, lambda console: console.print(table(("", "what", "finding"), lines, sentences=True)))
     return cli.OK if all(each.level == "ok" for each in findings) else cli.FOUND
 
 

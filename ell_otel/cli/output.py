@@ -91,8 +91,10 @@ class Output:
         )
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A plain table: names in capitals, numbers to the right."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, sentences: bool = False) -> Table:
+    """A plain table: names in capitals, numbers to the right.
+
+    With ``sentences`` the last column is text to be read to its end, on as many lines as it takes."""
     from rich.table import Table
     from rich.text import Text
 
@@ -103,6 +105,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
         drawn.add_column(
             cell(name).upper(), justify="right" if lines and numeric else "left", no_wrap=True, overflow="ellipsis"
         )
+    if sentences:
+        drawn.columns[-1].no_wrap, drawn.columns[-1].overflow = False, "fold"
     for line in lines:
         drawn.add_row(*(Text(text) for text in line))
     return drawn

@@ -13,6 +13,7 @@ Facts of the engine that shape this module (chDB 4.4, clickhouse-connect 1.12):
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -25,7 +26,7 @@ from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
 from ell_otel.config import Settings, find_directory, make_directory
-from ell_otel.errors import InstrumentationError, StoreError, StoreLockedError
+from ell_otel.errors import ConfigError, InstrumentationError, StoreError, StoreLockedError
 from ell_otel.store.explain import explain, hide_password
 from ell_otel.store.lock import STORE_NAME, Lock, LockInfo, holder, read_lock
 
@@ -58,18 +59,20 @@ def open_store(settings: Settings, *, purpose: str, wait_s: float = 5.0) -> Stor
 
     The folder is made when absent. When ``ell-otel serve`` holds it, the store is reached through that server and
     is not ``local``. When another process holds it, this waits up to ``wait_s`` seconds and then raises
-    ``StoreLockedError``, which names that process. Any other failure is a ``StoreError`` with the remedy;
-    a missing package is an ``InstrumentationError`` with the pip line. ``purpose`` is what others will read about us.
+    is not ``local``. When another process holds it, this waits up to ``wait_s`` seconds and then raises
+    ``StoreLockedError``, which names that process. A DSN that is none is a ``ConfigError``, a missing package an
+    ``InstrumentationError`` with the pip line, any other failure a ``StoreError`` with the remedy. ``purpose`` is what
+    others will read about us.
     """
     dsn = settings.store
     try:
         urlsplit(dsn)
     except ValueError as error:
-        raise StoreError(f"{dsn!r} is no store: {error}. Write http://…, https://… or chdb:///absolute/path") from None
+        raise ConfigError(f"{dsn!r} is no store: {error}. Write http://…, https://… or chdb:///absolute/path") from None
     if dsn.startswith(("http://", "https://")):
         return _over_http(hide_password(dsn), _address(dsn))
     if dsn and not (dsn.startswith("chdb:///") and Path(urlsplit(dsn).path).name):
-        raise StoreError(f"{hide_password(dsn)} is no store: write http://…, https://… or chdb:///absolute/path")
+        raise ConfigError(f"{hide_password(dsn)} is no store: write http://…, https://… or chdb:///absolute/path")
     path = Path(unquote(urlsplit(dsn).path)) if dsn else find_directory(settings) / STORE_NAME
     _make_parent(path, own=not dsn)
     return _open_local(path, settings, purpose, time.monotonic() + wait_s)
@@ -286,4 +289,6 @@ def _import_clickhouse_connect() -> Any:
         if error.name not in {"clickhouse_connect", "chdb"}:
             raise
         raise InstrumentationError("clickhouse-connect is not installed: pip install 'ell-otel[local]'") from None
+    # What it has to say comes with the error; without a handler of its own the library says it on stderr besides.
+    logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
     return clickhouse_connect

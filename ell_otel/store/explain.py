@@ -20,13 +20,13 @@ _REMEDIES: Final = {
     60: ("it has no such table", _MIGRATE),
     81: ("it has no such database", "create the database, or name another at the end of the DSN"),
     164: ("it is read-only for this user", "use a user who may write, or run the command without a server"),
-    192: ("it does not know this user", "check the user in the DSN (ELL_OTEL_STORE)"),
-    193: ("the password is wrong", "check the password in the DSN (ELL_OTEL_STORE)"),
-    194: ("the password is missing", "put user:password into the DSN (ELL_OTEL_STORE)"),
+    192: ("it does not know this user", "check the user in --store or ELL_OTEL_STORE"),
+    193: ("the password is wrong", "check the password in --store or ELL_OTEL_STORE"),
+    194: ("the password is missing", "write user:password@ into --store or ELL_OTEL_STORE"),
     241: ("it has run out of memory", "ask for less at once, or allow it more"),
     243: ("its disk is full", "make room there"),
     497: ("this user may not do that", "use a user with the right to do it"),
-    516: ("user or password is wrong", "check both in the DSN (ELL_OTEL_STORE)"),
+    516: ("user or password is wrong", "check both in --store or ELL_OTEL_STORE"),
 }
 _DISK: Final = {
     errno.EACCES: "no permission",
@@ -61,7 +61,9 @@ def explain(error: Exception, name: str) -> EllOtelError:
     if "Permission denied" in text or "Read-only file system" in text:
         return StoreError(f"cannot write to the store {name}: no permission; {_DISK_REMEDY}")
     if not code and type(error).__name__ in {"OperationalError", "ConnectionError", "MaxRetryError"}:
-        return UnreachableError(f"nothing answers at {name}: start it, or correct ELL_OTEL_STORE ({_short(text)})")
+        root = re.search(r"\[Errno -?\d+\] ([^\"')]+)", text)  # within what each library on the way has put around it
+        reason = root[1] if root else _short(text)
+        return UnreachableError(f"nothing answers at {name} ({reason}): start it, or correct --store or ELL_OTEL_STORE")
     return StoreError(f"the store {name} failed: {_short(text) or type(error).__name__}")
 
 

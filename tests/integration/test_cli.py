@@ -216,10 +216,30 @@ def test_with_json_an_error_is_an_envelope_too(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("line", [("log", "--no-such-flag"), ("invocations", "--limit", "0"), ("nonsense",)])
-def test_usage_errors_are_exit_code_2(line: tuple[str, ...]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(line)
-    assert stop.value.code == cli.USAGE
+def test_usage_errors_are_exit_code_2_and_with_json_an_envelope(
+    capsys: pytest.CaptureFixture[str], line: tuple[str, ...]
+) -> None:
+    code, out, err = run(capsys, *line)
+    assert (code, out) == (cli.USAGE, "")
+    assert err.startswith("usage: ell-otel")
+    code, out, err = run(capsys, *line, "--json")
+    envelope = json.loads(out)
+    assert (code, err, envelope["status"], envelope["data"]) == (cli.USAGE, "", "error", [])
+    assert line[-1] in envelope["diagnostics"][0]["message"] or "1 or more" in envelope["diagnostics"][0]["message"]
+
+
+def test_a_store_that_is_none_or_does_not_answer_is_one_sentence_with_the_remedy(shop: Path) -> None:
+    for store, code in (("nonsense", cli.USAGE), ("http://127.0.0.1:1/db", cli.STORE)):
+        command = [sys.executable, "-m", "ell_otel", "log", "--store", store]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
+        assert store in done.stderr
+    command = [sys.executable, "-m", "ell_otel", "doctor", "--store", "http://127.0.0.1:1/db"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "60"})
+    assert (done.returncode, done.stderr) == (cli.FOUND, "")
+    assert "problem" in done.stdout
+    assert "…" not in done.stdout
+    assert done.stdout.rstrip().endswith("ELL_OTEL_STORE")
 
 
 def test_since_that_is_no_time_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ell_otel.config import resolve
-from ell_otel.errors import InstrumentationError, StoreError, StoreLockedError
+from ell_otel.errors import ConfigError, InstrumentationError, StoreError, StoreLockedError
 from ell_otel.store import client
 from ell_otel.store.client import Store, open_store, read_lock
 from ell_otel.store.explain import explain, hide_password
@@ -158,16 +158,20 @@ def test_a_bad_query_is_a_store_error_that_quotes_the_engine(opened: Open) -> No
 @pytest.mark.parametrize(
     ("dsn", "said"),
     [
-        ("http://user:hunter2@127.0.0.1:1/db", r"nothing answers at http://user@127\.0\.0\.1:1/db"),
-        ("https://user:hunter2@127.0.0.1:1/db", r"nothing answers at https://user@127\.0\.0\.1:1/db.*HTTPS"),
+        (
+            "http://user:hunter2@127.0.0.1:1/db",
+            r"at http://user@127\.0\.0\.1:1/db \(Connection refused\): start it.*--store",
+        ),
+        ("https://user:hunter2@127.0.0.1:1/db", r"nothing answers at https://user@127\.0\.0\.1:1/db"),
         ("postgres://u:hunter2@h/db", r"postgres://u@h/db is no store"),
         ("chdb://memory", "is no store"),
     ],
 )
 def test_a_store_that_cannot_be_reached_is_named_without_its_password(dsn: str, said: str) -> None:
-    with pytest.raises(StoreError, match=said) as refused:
+    with pytest.raises((StoreError, ConfigError), match=said) as refused:
         open_store(resolve({}, store=dsn), purpose="test")
     assert "hunter2" not in str(refused.value)
+    assert ("HTTPSConnection" in str(refused.value.__cause__)) == dsn.startswith("https")
 
 
 def test_another_chdb_path_can_be_named(tmp_path: Path) -> None:
