@@ -181,9 +181,13 @@ def _operating(commands: Any) -> None:
     )
 
     migrate = _command(commands, "migrate", "operating:migrate", "bring the store's tables to this release's schema")
-    migrate.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    migrate.add_argument("--status", action="store_true", help="say what has been applied, and when")
-    migrate.add_argument("--sql", action="store_true", help="print the statements that would be run, for this target")
+    instead = migrate.add_mutually_exclusive_group()
+    instead.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    instead.add_argument("--status", action="store_true", help="say what has been applied, and when")
+    instead.add_argument("--sql", action="store_true", help="print the statements that would be run, for this target")
+    instead.add_argument(
+        "--rebuild", action="store_true", help="also make what was dropped, and fill ell_* from spans and logs"
+    )
     migrate.add_argument("--cluster", metavar="NAME", help="the ClickHouse cluster that the store is a node of")
 
     _command(commands, "doctor", "operating:doctor", "check the installation, the folder, the spool and the store")

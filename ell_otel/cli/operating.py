@@ -6,7 +6,8 @@ import argparse
 import importlib.util
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -97,11 +98,28 @@ def migrate(arguments: argparse.Namespace, output: Output) -> int:
             output.result(rows, lambda console: console.print("\n".join(statements), markup=False, soft_wrap=True))
             return cli.OK
         if not store.local and not settings.store:
+            if arguments.rebuild:
+                raise StoreLockedError("`ell-otel serve` holds this store: stop it while its tables are filled")
             raise StoreLockedError("`ell-otel serve` holds this store; it migrated it when it started. Nothing to do")
+        if arguments.rebuild:
+            return _rebuild(output, store, settings)
         done = apply(store, settings, dry_run=arguments.dry_run)
     _migrations(output, done)
     verb = "to be applied" if arguments.dry_run else "applied"
     output.narrate(f"{len(done)} migrations {verb}" if done else "the schema is up to date")
+    return cli.OK
+
+
+def _rebuild(output: Output, store: Store, settings: Settings) -> int:
+    from ell_otel.store.migrate import rebuild
+
+    def filling(table: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        return output.progress(f"filling {table}")
+
+    rebuilt = rebuild(store, settings, reporting=filling)
+    heads = ("table", "made from", "rows read", "rows", "new")
+    lines = [(each.table, each.source, each.read, each.rows, each.added) for each in rebuilt]
+    output.result(rebuilt, lambda console: console.print(table(heads, lines)))
     return cli.OK
 
 

@@ -6,17 +6,15 @@ run that was killed anywhere is completed by the next. The same files serve chDB
 what differs is worked in by ``targets``, after the checksum is taken.
 
 A materialized view sees only what is inserted after it was made. Where its source already holds rows (tables made by
-the Collector's exporter), the runner selects them into the view's target as well, right after making the view. A row
-that arrives between the two is lifted twice, which the targets collapse like any other duplicate.
+the Collector's exporter), the runner puts them through the view as well, right after making it: see ``lifting``.
 """
-
-# ruff: noqa: S608 - SQL is put together from constants of this package; what users give is always a bound parameter
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -27,13 +25,10 @@ from ell_otel.config import Settings
 from ell_otel.errors import MigrationError, StoreError
 from ell_otel.store import targets
 from ell_otel.store.client import Store
+from ell_otel.store.lifting import Lifting, Report, lift, lifting, silent
 from ell_otel.store.prices import load_prices
 from ell_otel.store.retention import retention
 
-_VIEW: Final = re.compile(
-    r"CREATE MATERIALIZED VIEW IF NOT EXISTS \w+ TO (?P<target>\w+) AS\s+(?P<select>.+?\sFROM (?P<source>\w+)\b.*)",
-    re.DOTALL,
-)
 _LEDGER: Final = f"""
 CREATE TABLE IF NOT EXISTS {semconv.TABLE_MIGRATIONS}
 (Number UInt32, Name String, Sha256 String, AppliedAt DateTime64(3, 'UTC'))
@@ -51,6 +46,17 @@ class Applied:
     name: str
     sha256: str
     applied_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A table made from another one: how many rows that one has, how many this one has now, and how many are new."""
+
+    table: str
+    source: str
+    read: int
+    rows: int
+    added: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,41 @@ def migrate(store: Store, settings: Settings | None = None, *, dry_run: bool = F
         store.command(statement)
     load_prices(store, settings.prices)
     return done
+
+
+def rebuild(
+    store: Store,
+    settings: Settings | None = None,
+    *,
+    reporting: Callable[[str], AbstractContextManager[Report]] = lambda table: nullcontext(silent),
+) -> list[Rebuilt]:
+    """Make what is missing of tables and views, and fill what is made from spans and logs with what it lacks.
+
+    For rows that came before the views were there, and for views or tables that somebody has dropped or emptied. It
+    can be repeated, and after a kill or an error the next run completes it. ``reporting`` gives, for each table, what
+    is told of the progress. Raises ``MigrationError`` and ``StoreError``.
+    """
+    settings = settings or Settings()
+    status(store)  # refuses a store that is not for this release
+    adapt = _target(store, settings.cluster)
+    everything = [statement for script in _scripts() for statement in statements(script.text)]
+    for adapted in (each for statement in everything for each in adapt(statement)):
+        store.command(adapted)
+    migrate(store, settings)  # afterwards: what was just made has neither prices nor an end of its rows' time
+    done = []
+    for view in filter(None, map(lifting, everything)):
+        with reporting(view.target) as report:
+            done.append(_rebuilt(store, view, report))
+    return done
+
+
+def _rebuilt(store: Store, view: Lifting, report: Report) -> Rebuilt:
+    sql = f"SELECT count() AS rows FROM {view.target} FINAL"  # noqa: S608 - a name from our own files
+    (before,) = store.query(sql)
+    read = lift(store, view, report)
+    (after,) = store.query(sql)
+    rows = cast("int", after["rows"])
+    return Rebuilt(view.target, view.source, read, rows, rows - cast("int", before["rows"]))
 
 
 def plan(store: Store, settings: Settings) -> list[str]:
@@ -159,9 +200,9 @@ def status(store: Store) -> list[Applied]:
 def _recorded(store: Store) -> dict[int, tuple[str, datetime]]:
     if not store.columns(semconv.TABLE_MIGRATIONS):
         return {}
-    rows = store.query(f"SELECT Number, Sha256, AppliedAt FROM {semconv.TABLE_MIGRATIONS} ORDER BY Number, AppliedAt")
+    sql = f"SELECT Number, Sha256, AppliedAt FROM {semconv.TABLE_MIGRATIONS} ORDER BY Number, AppliedAt"  # noqa: S608
     recorded: dict[int, tuple[str, datetime]] = {}
-    for row in rows:
+    for row in store.query(sql):
         number, sha256, applied_at = row["Number"], row["Sha256"], row["AppliedAt"]
         recorded[cast("int", number)] = (str(sha256), cast("datetime", applied_at))
     return recorded
@@ -172,8 +213,8 @@ def _apply(store: Store, script: _Script, adapt: targets.Adapt) -> Applied:
         try:
             for adapted in adapt(statement):
                 store.command(adapted)
-            if view := _VIEW.match(statement):
-                _backfill(store, **view.groupdict())
+            if view := lifting(statement):
+                lift(store, view)
         except StoreError as error:
             first_line = statement.partition("\n")[0]
             raise MigrationError(
@@ -185,13 +226,6 @@ def _apply(store: Store, script: _Script, adapt: targets.Adapt) -> Applied:
     types = ("UInt32", "String", "String", "DateTime64(3, 'UTC')")
     store.insert(semconv.TABLE_MIGRATIONS, columns, types, [[script.number], [script.name], [script.sha256], [now]])
     return Applied(script.number, script.name, script.sha256, now)
-
-
-def _backfill(store: Store, target: str, select: str, source: str) -> None:
-    if not store.query(f"SELECT 1 FROM {source} LIMIT 1"):
-        return
-    names = ", ".join(str(row["name"]) for row in store.query(f"DESCRIBE TABLE ({select})"))
-    store.command(f"INSERT INTO {target} ({names}) SETTINGS max_partitions_per_insert_block = 0 {select}")
 
 
 def statements(text: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from ell_otel.dashboards import alerts, dashboards
 from ell_otel.errors import StoreError
 from ell_otel.store import migrate, targets
 from ell_otel.store.client import Store
+from ell_otel.store.lifting import lift, lifting
 from ell_otel.store.queries import (
     InvocationFilter,
     counts,
@@ -84,6 +85,24 @@ def test_a_subquery_over_two_distributed_tables_is_refused_here_as_it_would_be_t
 def test_a_row_is_lifted_on_its_node_and_read_over_all_of_them(store: Store) -> None:
     rows = store.query("SELECT uniqExact(InvocationId) AS runs, count() AS rows FROM ell_invocations")
     assert rows == [{"runs": 24, "rows": 48}]
+
+
+def test_what_a_table_lacks_is_lifted_over_all_nodes_and_what_it_has_is_not(store: Store) -> None:
+    views = [
+        view for script in migrate._scripts() for each in migrate.statements(script.text) if (view := lifting(each))
+    ]
+    (view,) = (view for view in views if view.target == "ell_spans")
+    runs = "SELECT uniqExact(InvocationId) AS runs, count() AS rows FROM ell_spans"
+    before = store.query(runs)
+    for each in views:
+        lift(store, each)
+    assert store.query(runs) == before
+    store.command(
+        "ALTER TABLE node.ell_spans_local DELETE WHERE SpanId < '0000000000000010' SETTINGS mutations_sync = 1"
+    )
+    assert store.query(runs) != before
+    lift(store, view)
+    assert store.query(f"{runs} FINAL") == before
 
 
 def test_every_panel_and_every_rule_is_answered(store: Store) -> None:
