@@ -218,15 +218,13 @@ Api = type[Chat] | type[Responses] | type[Embeddings]
 def chat_usage(usage: Any) -> Attributes:
     """Token counts of a chat completion; what the model has not counted, or counted as none, is left out."""
     attributes: Attributes = {}
-    _add_usage(attributes, usage, "prompt_tokens", "completion_tokens")
+    asked, answered = _add_usage(attributes, usage, "prompt_tokens", "completion_tokens")
     for details, name in (
-        ("prompt_tokens_details", semconv.GEN_AI_USAGE_AUDIO_INPUT_TOKENS),
-        ("completion_tokens_details", semconv.GEN_AI_USAGE_AUDIO_OUTPUT_TOKENS),
+        (asked, semconv.GEN_AI_USAGE_AUDIO_INPUT_TOKENS),
+        (answered, semconv.GEN_AI_USAGE_AUDIO_OUTPUT_TOKENS),
     ):
-        if (counts := field(usage, details)) is not None:
-            count = field(counts, "audio_tokens")
-            if _is_number(count) and count > 0:
-                attributes[name] = count
+        if details is not None and _is_number(count := field(details, "audio_tokens")) and count > 0:
+            attributes[name] = count
     return attributes
 
 
@@ -235,18 +233,21 @@ def has_compaction(items: Any) -> bool:
     return is_list(items) and any(field(item, "type") == "compaction" for item in items)
 
 
-def _add_usage(attributes: Attributes, usage: Any, asked: str, answered: str) -> None:
-    for key, name in ((asked, semconv.GEN_AI_USAGE_INPUT_TOKENS), (answered, semconv.GEN_AI_USAGE_OUTPUT_TOKENS)):
-        if (count := field(usage, key)) is not None:
-            attributes[name] = count
-    if (details := field(usage, f"{asked}_details")) is not None:
-        if count := field(details, "cached_tokens"):
+def _add_usage(attributes: Attributes, usage: Any, asked: str, answered: str) -> tuple[Any, Any]:
+    """Add the counts that every kind of usage has; returns the details of what was asked and of what was answered."""
+    if (count := field(usage, asked)) is not None:
+        attributes[semconv.GEN_AI_USAGE_INPUT_TOKENS] = count
+    if (count := field(usage, answered)) is not None:
+        attributes[semconv.GEN_AI_USAGE_OUTPUT_TOKENS] = count
+    if (details_asked := field(usage, f"{asked}_details")) is not None:
+        if count := field(details_asked, "cached_tokens"):
             attributes[semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS] = count
-        if count := field(details, "cache_write_tokens") or field(details, "cache_creation_input_tokens"):
+        if count := field(details_asked, "cache_write_tokens") or field(details_asked, "cache_creation_input_tokens"):
             attributes[semconv.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS] = count
-    details = field(usage, f"{answered}_details")
-    if details is not None and (count := field(details, "reasoning_tokens")):
+    details_answered = field(usage, f"{answered}_details")
+    if details_answered is not None and (count := field(details_answered, "reasoning_tokens")):
         attributes[semconv.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS] = count
+    return details_asked, details_answered
 
 
 def _finish_reasons(answer: Any) -> list[str]:

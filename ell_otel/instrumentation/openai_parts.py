@@ -24,15 +24,25 @@ def field(value: Any, name: str) -> Any:
     """A dict's item or an object's attribute; None where there is none."""
     if type(value) is dict:  # nearly always; asking for the abstract class takes longer
         return value.get(name)
-    if value is None:
-        return None
-    is_mapping = _is_mapping(type(value))  # type: ignore[arg-type]
-    return value.get(name) if is_mapping else getattr(value, name, None)
+    return None if value is None else _reader(type(value))(value, name)
 
 
 @functools.lru_cache(maxsize=512)
-def _is_mapping(kind: type) -> bool:
-    return issubclass(kind, Mapping)
+def _reader(kind: type) -> Callable[[Any, str], Any]:
+    """How the fields of this class's objects are read."""
+    if issubclass(kind, Mapping):
+        return kind.get
+    return _of_model if hasattr(kind, "model_fields") else _of_object
+
+
+def _of_model(model: Any, name: str) -> Any:
+    """As ``_of_object``, which of a pydantic model takes thirty times as long to find that there is none."""
+    fields = vars(model)
+    return fields[name] if name in fields else (getattr(model, "__pydantic_extra__", None) or {}).get(name)
+
+
+def _of_object(value: Any, name: str) -> Any:
+    return getattr(value, name, None)
 
 
 def is_list(value: Any) -> bool:

@@ -143,14 +143,16 @@ def _start_attributes(api: Api, instance: Any, request: dict[str, Any], site: Ca
     }
     if isinstance(model := request.get("model"), str):
         attributes[semconv.GEN_AI_REQUEST_MODEL] = model
-    attributes.update(_server(getattr(getattr(instance, "_client", None), "base_url", None)))
+    attributes.update(_server(getattr(instance, "_client", None)))
     attributes.update(api.asked(request))
     return attributes
 
 
-def _server(url: Any) -> Attributes:
-    """Where requests go. A client's URL is one object for all its calls, and takes time to be asked."""
+def _server(client: Any) -> Attributes:
+    """Where requests go. A client's URL is one object for all its calls, and takes time to be asked; the property that
+    gives it imports a module each time."""
     global _last_server
+    url = getattr(client, "_base_url", None) or getattr(client, "base_url", None)
     if url is not _last_server[0]:
         address, port = getattr(url, "host", None), getattr(url, "port", None)
         said = {semconv.SERVER_ADDRESS: address, semconv.SERVER_PORT: port if port != 443 else None}
@@ -209,7 +211,7 @@ class Call:
     def answered(self, answer: Any) -> Any:
         """Note what the SDK returned. Returns it, or a stream like it."""
         with guarded("recording a model's answer"):
-            if hasattr(answer, "http_response"):
+            if "http_response" in getattr(answer, "__dict__", ()):  # a model's `hasattr` takes long to say no
                 return self._raw(answer)
             if self._heard is not None:
                 self._note_served_model(getattr(answer, "response", None))

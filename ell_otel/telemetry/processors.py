@@ -208,8 +208,8 @@ def redact_content(attributes: Attributes) -> dict[str, Any]:
     """Step: secrets in messages, arguments and results are replaced, whichever library recorded them."""
     return {
         name: redacted(value)
-        for name, value in attributes.items()
-        if type(value) is not Redacted and isinstance(value, str) and name in CONTENT
+        for name in CONTENT & attributes.keys()
+        if type(value := attributes[name]) is not Redacted and isinstance(value, str)
     }
 
 

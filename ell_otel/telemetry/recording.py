@@ -8,6 +8,7 @@ of its own, or texts are to be cut to a length, the SDK makes our spans.
 
 from __future__ import annotations
 
+import functools
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor
 from opentelemetry.sdk.trace import Tracer as SdkTracer
-from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
@@ -67,15 +68,14 @@ class RecordingTracer(trace.Tracer):
             parent, trace_id, random = None, ids.generate_trace_id(), ids.is_trace_id_random()
         else:
             trace_id, random = parent.trace_id, parent.trace_flags.random_trace_id
-        decision: Any = Decision.RECORD_AND_SAMPLE
+        is_sampled = is_recorded = True
         state: TraceState | None = None
         if parent is not None or self._tracer.sampler is not DEFAULT_ON:  # which would say just that, at length
             sampled = self._tracer.sampler.should_sample(context, trace_id, name, kind, attributes, links)
-            decision, attributes, state = sampled.decision, sampled.attributes, sampled.trace_state
-        flags = TraceFlags.SAMPLED if decision.is_sampled() else TraceFlags.DEFAULT
-        flags |= TraceFlags.RANDOM_TRACE_ID if random else 0
-        own = SpanContext(trace_id, ids.generate_span_id(), False, TraceFlags(flags), state)
-        if not decision.is_recording():
+            is_sampled, is_recorded = sampled.decision.is_sampled(), sampled.decision.is_recording()
+            attributes, state = sampled.attributes, sampled.trace_state
+        own = SpanContext(trace_id, ids.generate_span_id(), False, _flags(is_sampled, random), state)
+        if not is_recorded:
             return trace.NonRecordingSpan(own)
         span = RecordingSpan(self, name, kind, own, parent, self._tracer.resource, start_time)
         span.set_attributes(attributes or {})
@@ -129,8 +129,9 @@ class RecordingSpan(ReadableSpan, Span):
             return
         held = self._held
         for name, value in attributes.items():
-            held.pop(name, None)  # what is set again goes to the end, as in the SDK
-            if name and type(name) is str and (type(value) in _CLEAN or _is_clean(value)):
+            if name in held:
+                del held[name]  # what is set again goes to the end, as in the SDK
+            if (type(value) in _CLEAN or _is_clean(value)) and name and type(name) is str:
                 held[name] = value
             else:
                 cleaned = BoundedAttributes(immutable=False)
@@ -185,6 +186,12 @@ class RecordingSpan(ReadableSpan, Span):
             self._end_time = end_time or time.time_ns()
             self._tracer.processor._on_ending(self)  # type: ignore[arg-type]
             self._tracer.processor.on_end(self)
+
+
+@functools.lru_cache(maxsize=4)
+def _flags(is_sampled: bool, is_random: bool) -> TraceFlags:
+    sampled = TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT
+    return TraceFlags(sampled | (TraceFlags.RANDOM_TRACE_ID if is_random else 0))
 
 
 def _is_clean(value: object) -> bool:
