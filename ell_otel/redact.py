@@ -44,6 +44,9 @@ _IN_WORDS = _grouped(
 _NAME_STEMS = ("auth", "credential", "key", "passphrase", "passw", "pwd", "secret", "token")
 _STEMS_WITH_LONG_WORD = ("bearer ", "ssws ")
 _STEMS_WITH_DASH = ("curl ", "private-lines", "set-cookie:")
+# Without a long word, a secret's name is followed at once by a sign, but in a netrc file and where there are dashes.
+_SIGNS_AFTER_NAMES = ":=>"
+_NAME_TO_SIGN = SHORTEST + 9  # in characters: a quotation mark and some blanks may be between
 _STEMS = (*_NAME_STEMS, *_STEMS_WITH_LONG_WORD, *_STEMS_WITH_DASH)
 _SPACED = _grouped(
     (kind for kind in KINDS if kind.spaced),
@@ -145,16 +148,29 @@ def _without_secrets(text: str) -> str:
     long_words = _long_words(encoded)
     if long_words:
         text = _without_words(encoded, long_words)
-    lowered = text.lower()
+    has_dash = "-" in text
+    lowered = (text if long_words or has_dash or "login" in text else _before_signs(text)).lower()
     stems = [stem for stem in _NAME_STEMS if stem in lowered]
     if long_words:
         stems += [stem for stem in _STEMS_WITH_LONG_WORD if stem in lowered]
-    if "-" in lowered:
+    if has_dash:
         stems += [stem for stem in _STEMS_WITH_DASH if stem in lowered]
     if stems:
+        lowered = text.lower()
         text = _without([group for group in _SPACED if group[0] in stems], lowered, text)
         text = _without_named(text, stems)
     return text
+
+
+def _before_signs(text: str) -> str:
+    """What stands right before the signs in a text of short words, or the text itself where it has many of them."""
+    pieces: list[str] = []
+    for sign in _SIGNS_AFTER_NAMES:
+        for position in _positions(sign, text):
+            if len(pieces) * _NAME_TO_SIGN > len(text):
+                return text
+            pieces.append(text[max(0, position - _NAME_TO_SIGN) : position])
+    return " ".join(pieces)
 
 
 def _without_words(encoded: bytes, spans: list[tuple[int, int]]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from canaries import CANARIES
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ell_otel.redact import REDACTED, names_secret, redact, redact_data, redact_value
@@ -150,6 +150,29 @@ def test_cyclic_data_comes_to_an_end() -> None:
     data: list[Any] = []
     data.append(data)
     assert REDACTED in json.dumps(redact_data(data))
+
+
+_SHORT_PIECES = (
+    *("password", "Passwd", "pwd", "token", "api_key", "secret", "Auth", "host", "user", "machine", "login", "curl -u "),
+    *(":", "=", ">", "<", "--", "-", '"', "'", "\\", ";", "&", "@", "\n", "\u00a0", " ", " ", " ", " "),
+    *("hunter2!x", "Xy7zQ9wK", "authorization", "basic", "-----BEGIN PRIVATE KEY-----", "dbname=a", "Private-Lines: 3"),
+)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(_SHORT_PIECES), max_size=30).map("".join), st.integers(0, 9))
+def test_a_secret_among_short_words_is_found_as_among_long_ones(text: str, filling: int) -> None:
+    text = "so it is " * filling + text
+    long = "x" * 30 + "\n"  # a text with such a word in it is looked through as a whole
+    assert long + redact(text) == redact(long + text)
+
+
+@pytest.mark.parametrize("setting", ["password: {}", "password={}", '"pwd": "{}"', "<password>{}</password>", "pwd  =  {}"])
+def test_a_short_secret_is_found_at_any_place_of_a_long_text(setting: str) -> None:
+    for before, after in ((0, 0), (300, 0), (0, 300), (300, 300)):
+        clean = redact("so it is " * before + setting.format("Xy7zQ9wK") + " and so on" * after)
+        assert "Xy7zQ9wK" not in clean
+        assert REDACTED in clean
 
 
 @given(st.text())
