@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from ell_otel import semconv
 from ell_otel.instrumentation import openai_messages as messages
-from ell_otel.instrumentation.openai_parts import Keep, Plain, field, is_list, text_part
+from ell_otel.instrumentation.openai_parts import Plain, field, is_list, text_part
+from ell_otel.telemetry.blobs import Blobs
 
 Attributes = dict[str, Any]
 Content = dict[str, list[Plain]]
@@ -59,10 +60,10 @@ class Chat:
         return attributes
 
     @staticmethod
-    def asked_content(request: dict[str, Any], keep: Keep) -> Content:
+    def asked_content(request: dict[str, Any], blobs: Blobs) -> Content:
         """What people wrote into the request."""
         return {
-            semconv.GEN_AI_INPUT_MESSAGES: messages.chat_input(request.get("messages"), keep),
+            semconv.GEN_AI_INPUT_MESSAGES: messages.chat_input(request.get("messages"), blobs),
             semconv.GEN_AI_TOOL_DEFINITIONS: messages.chat_tools(request.get("tools")),
         }
 
@@ -87,10 +88,10 @@ class Chat:
         return attributes
 
     @staticmethod
-    def answered_content(answer: Any, keep: Keep) -> Content:
+    def answered_content(answer: Any, blobs: Blobs) -> Content:
         """What the model wrote."""
         choices = getattr(answer, "choices", None) or ()
-        return {semconv.GEN_AI_OUTPUT_MESSAGES: messages.chat_output(choices, keep)}
+        return {semconv.GEN_AI_OUTPUT_MESSAGES: messages.chat_output(choices, blobs)}
 
     @staticmethod
     def failure(answer: Any) -> tuple[str, str] | None:
@@ -126,12 +127,12 @@ class Responses:
         return attributes
 
     @staticmethod
-    def asked_content(request: dict[str, Any], keep: Keep) -> Content:
+    def asked_content(request: dict[str, Any], blobs: Blobs) -> Content:
         """What people wrote into the request."""
         instructions = request.get("instructions")
         return {
             semconv.GEN_AI_SYSTEM_INSTRUCTIONS: ([text_part(instructions)] if isinstance(instructions, str) else []),
-            semconv.GEN_AI_INPUT_MESSAGES: messages.responses_input(request.get("input"), keep),
+            semconv.GEN_AI_INPUT_MESSAGES: messages.responses_input(request.get("input"), blobs),
             semconv.GEN_AI_TOOL_DEFINITIONS: messages.responses_tools(request.get("tools")),
         }
 
@@ -155,7 +156,7 @@ class Responses:
         return attributes
 
     @staticmethod
-    def answered_content(answer: Any, keep: Keep) -> Content:
+    def answered_content(answer: Any, blobs: Blobs) -> Content:
         """What the model wrote."""
         if getattr(answer, "object", None) != "response":
             return {}
@@ -185,7 +186,7 @@ class Embeddings:
         return attributes
 
     @staticmethod
-    def asked_content(request: dict[str, Any], keep: Keep) -> Content:
+    def asked_content(request: dict[str, Any], blobs: Blobs) -> Content:
         """No messages: what is embedded stands in ``ell.request``."""
         return {}
 
@@ -202,7 +203,7 @@ class Embeddings:
         return attributes
 
     @staticmethod
-    def answered_content(answer: Any, keep: Keep) -> Content:
+    def answered_content(answer: Any, blobs: Blobs) -> Content:
         """Vectors are no content."""
         return {}
 

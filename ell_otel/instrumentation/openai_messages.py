@@ -10,50 +10,51 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ell_otel.instrumentation.openai_parts import Keep, Plain, content_parts, field, is_list, text_part
+from ell_otel.instrumentation.openai_parts import Plain, content_parts, field, is_list, text_part
+from ell_otel.telemetry.blobs import Blobs
 
 _PEOPLE: Final = frozenset({"system", "developer", "user"})
 
 # -- chat completions -------------------------------------------------------------------------------------------------
 
 
-def chat_input(messages: Any, keep: Keep) -> list[Plain]:
+def chat_input(messages: Any, blobs: Blobs) -> list[Plain]:
     """The messages of a chat request."""
     if not is_list(messages):
         return []
-    return [made for message in messages if (made := _chat_message(message, keep))["parts"]]
+    return [made for message in messages if (made := _chat_message(message, blobs))["parts"]]
 
 
-def _chat_message(message: Any, keep: Keep) -> Plain:
+def _chat_message(message: Any, blobs: Blobs) -> Plain:
     role, content = field(message, "role"), field(message, "content")
     if type(message) is dict and len(message) == 2 and type(content) is type(role) is str and role in _PEOPLE:
         return {"role": role, "parts": [{"content": content, "type": "text"}], "name": None}
     if role == "assistant":
-        parts = _assistant_parts(message, content, keep)
+        parts = _assistant_parts(message, content, blobs)
     elif role == "tool":
         parts = [_tool_response(field(message, "tool_call_id"), content)]
     else:
-        parts = content_parts(content, keep)
+        parts = content_parts(content, blobs)
     name = field(message, "name")
     return {"role": str(role), "parts": parts, "name": None if name is None else str(name)}
 
 
-def _assistant_parts(message: Any, content: Any, keep: Keep) -> list[Plain]:
-    parts = [*_chat_tool_calls(field(message, "tool_calls")), *content_parts(content, keep)]
+def _assistant_parts(message: Any, content: Any, blobs: Blobs) -> list[Plain]:
+    parts = [*_chat_tool_calls(field(message, "tool_calls")), *content_parts(content, blobs)]
     if isinstance(refusal := field(message, "refusal"), str):
         parts.append(text_part(refusal))
     return parts
 
 
-def chat_output(choices: Iterable[Any], keep: Keep) -> list[Plain]:
+def chat_output(choices: Iterable[Any], blobs: Blobs) -> list[Plain]:
     """The choices of a chat completion."""
     outputs = []
     for choice in choices:
         if message := choice.message:
             parts = (
-                _assistant_parts(message, message.content, keep)
+                _assistant_parts(message, message.content, blobs)
                 if message.role == "assistant"
-                else content_parts(message.content, keep)
+                else content_parts(message.content, blobs)
             )
             outputs.append(output(message.role or "", parts, chat_finish_reason(choice.finish_reason)))
     return outputs
@@ -99,13 +100,13 @@ def _function(holder: Any, name: str) -> Plain:
 # -- responses --------------------------------------------------------------------------------------------------------
 
 
-def responses_input(value: Any, keep: Keep) -> list[Plain]:
+def responses_input(value: Any, blobs: Blobs) -> list[Plain]:
     """The input of a Responses request. Calls of tools that follow one another are one turn of the model's."""
     if isinstance(value, str):
         return [{"role": "user", "parts": [text_part(value)], "name": None}]
     messages: list[Plain] = []
     for item in value if is_list(value) else ():
-        message = _input_item(item, keep)
+        message = _input_item(item, blobs)
         if message is None:
             continue
         if messages and _only_calls(message) and _only_calls(messages[-1]):
@@ -119,7 +120,7 @@ def _only_calls(message: Plain) -> bool:
     return message["role"] == "assistant" and all(part["type"] == "tool_call" for part in message["parts"])
 
 
-def _input_item(item: Any, keep: Keep) -> Plain | None:
+def _input_item(item: Any, blobs: Blobs) -> Plain | None:
     kind = field(item, "type")
     if kind in {"function_call", "custom_tool_call", "computer_call"}:
         return {"role": "assistant", "parts": [_item_call(item, kind)], "name": None}
@@ -129,7 +130,7 @@ def _input_item(item: Any, keep: Keep) -> Plain | None:
         parts = _reasoning(item)
         return {"role": "assistant", "parts": parts, "name": None} if parts else None
     role, name = field(item, "role"), field(item, "name")
-    parts = content_parts(field(item, "content"), keep) if isinstance(role, str) else []
+    parts = content_parts(field(item, "content"), blobs) if isinstance(role, str) else []
     return {"role": role, "parts": parts, "name": None if name is None else str(name)} if parts else None
 
 

@@ -1,6 +1,6 @@
 """The parts of a message that the OpenAI API takes or gives: text, images, sound, files.
 
-Large ones are given to ``keep``, which returns the name they are kept under.
+Large ones go among the blobs, and their name into the message.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from ell_otel.telemetry.blobs import LARGE
+from ell_otel.telemetry.blobs import LARGE, Blobs
 
-Keep = Callable[[bytes], str]
 Plain = dict[str, Any]
 
 _AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
@@ -24,7 +23,7 @@ def field(value: Any, name: str) -> Any:
     """A dict's item or an object's attribute; None where there is none."""
     if type(value) is dict:  # nearly always; asking for the abstract class takes longer
         return value.get(name)
-    return None if value is None else _reader(type(value))(value, name)
+    return None if value is None else _reader(type(value))(value, name)  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=512)
@@ -55,16 +54,16 @@ def text_part(text: str) -> Plain:
     return {"content": text, "type": "text"}
 
 
-def content_parts(content: Any, keep: Keep) -> list[Plain]:
+def content_parts(content: Any, blobs: Blobs) -> list[Plain]:
     """A message's content, a text or a list of parts."""
     if isinstance(content, str):
         return [text_part(content)]
     if not is_list(content):
         return []
-    return [part for item in content if (part := _part(item, keep)) is not None]
+    return [part for item in content if (part := _part(item, blobs)) is not None]
 
 
-def _part(item: Any, keep: Keep) -> Plain | None:
+def _part(item: Any, blobs: Blobs) -> Plain | None:
     if isinstance(item, str):
         return text_part(item)
     kind, text = field(item, "type"), field(item, "text")
@@ -74,18 +73,17 @@ def _part(item: Any, keep: Keep) -> Plain | None:
         refusal = field(item, "refusal")
         return text_part(refusal) if isinstance(refusal, str) else None
     if kind == "input_audio":
-        return _audio(field(item, "input_audio"), keep)
+        return _audio(field(item, "input_audio"), blobs)
     if kind in {"file", "input_file"}:
-        return _file(field(item, "file") or item, keep)
-    return _image(item, keep) if kind in {"image_url", "input_image"} else None
+        return _file(field(item, "file") or item, blobs)
+    return _image(item, blobs) if kind in {"image_url", "input_image"} else None
 
 
-def _audio(audio: Any, keep: Keep) -> Plain | None:
-    data = _decoded(field(audio, "data"))
-    return None if data is None else _blob(_AUDIO_TYPES.get(field(audio, "format")), "audio", data, keep)
+def _audio(audio: Any, blobs: Blobs) -> Plain | None:
+    return _from_base64(field(audio, "data"), _AUDIO_TYPES.get(field(audio, "format")), "audio", blobs)
 
 
-def _file(file: Any, keep: Keep) -> Plain | None:
+def _file(file: Any, blobs: Blobs) -> Plain | None:
     filename, file_id, data = field(file, "filename"), field(file, "file_id"), field(file, "file_data")
     mime_type = mimetypes.guess_type(filename)[0] if isinstance(filename, str) and filename else None
     if isinstance(file_id, str) and file_id:
@@ -93,41 +91,52 @@ def _file(file: Any, keep: Keep) -> Plain | None:
     if not isinstance(data, str) or not data:
         return None
     if data.startswith("data:"):
-        return _from_url(data, "document", keep)
-    decoded = _decoded(data)
-    return None if decoded is None else _blob(mime_type, "document", decoded, keep)
+        return _from_url(data, "document", blobs)
+    return _from_base64(data, mime_type, "document", blobs)
 
 
-def _image(item: Any, keep: Keep) -> Plain | None:
+def _image(item: Any, blobs: Blobs) -> Plain | None:
     url, file_id = field(item, "image_url"), field(item, "file_id")
     url = url if isinstance(url, str) else field(url, "url")
     if isinstance(url, str) and url:
-        return _from_url(url, "image", keep)
+        return _from_url(url, "image", blobs)
     if field(item, "type") == "input_image" and isinstance(file_id, str) and file_id:
         return {"mime_type": None, "modality": "image", "file_id": file_id, "type": "file"}
     return None
 
 
-def _from_url(url: str, modality: str, keep: Keep) -> Plain | None:
+def _from_url(url: str, modality: str, blobs: Blobs) -> Plain | None:
     if not url.startswith("data:"):
-        return {"mime_type": None, "modality": modality, "uri": url, "type": "uri"}
-    head, _, payload = url[5:].partition(",")
-    encoded = ";base64" in head.lower()
-    data = _decoded(payload) if encoded else urllib.parse.unquote_to_bytes(payload)
-    return None if data is None else _blob(head.split(";", 1)[0] or None, modality, data, keep)
+        return _reference(None, modality, url)
+    comma = url.find(",")
+    head = url[5 : comma if comma >= 0 else None]
+    mime_type = head.split(";", 1)[0] or None
+    if ";base64" in head.lower():
+        return _from_base64(url, mime_type, modality, blobs)
+    return _blob(mime_type, modality, urllib.parse.unquote_to_bytes(url.partition(",")[2]), blobs)
 
 
-def _blob(mime_type: str | None, modality: str, data: bytes, keep: Keep) -> Plain:
-    """Bytes in the message where they are few, else the name that they are kept under."""
-    if len(data) > LARGE:
-        return {"mime_type": mime_type, "modality": modality, "uri": keep(data), "type": "uri"}
-    encoded = base64.b64encode(data).decode("ascii")
-    return {"mime_type": mime_type, "modality": modality, "content": encoded, "type": "blob"}
-
-
-def _decoded(data: Any) -> bytes | None:
-    """The bytes of base64 text, or None for what is none: garbage is worse than nothing."""
+def _from_base64(text: Any, mime_type: str | None, modality: str, blobs: Blobs) -> Plain | None:
+    """What ``text``, base64 or a data URL of it, says; nothing where it is neither: garbage is worse than nothing."""
+    if not isinstance(text, str):
+        return None
+    if (name := blobs.name_of(text)) is not None:
+        return _reference(mime_type, modality, name)
     try:
-        return base64.b64decode("".join(data.split()), validate=True) if isinstance(data, str) else None
+        payload = text[text.index(",") + 1 :] if text.startswith("data:") else text
+        data = base64.b64decode("".join(payload.split()), validate=True)
     except ValueError:
         return None
+    return _blob(mime_type, modality, data, blobs)
+
+
+def _reference(mime_type: str | None, modality: str, uri: str) -> Plain:
+    return {"mime_type": mime_type, "modality": modality, "uri": uri, "type": "uri"}
+
+
+def _blob(mime_type: str | None, modality: str, data: bytes, blobs: Blobs) -> Plain:
+    """Bytes in the message where they are few, else the name that they are kept under."""
+    if len(data) > LARGE:
+        return _reference(mime_type, modality, blobs.keep(data))
+    encoded = base64.b64encode(data).decode("ascii")
+    return {"mime_type": mime_type, "modality": modality, "content": encoded, "type": "blob"}

@@ -8,13 +8,12 @@ was the prefix and the blob's bytes in base64. Secrets are masked, and a masked 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ell_otel import redact
-from ell_otel.instrumentation.openai_parts import Keep, is_list
-from ell_otel.telemetry.blobs import LARGE
+from ell_otel.instrumentation.openai_parts import is_list
+from ell_otel.telemetry.blobs import LARGE, Blobs, head_of
 from ell_otel.telemetry.contents import as_json, settings_as_json
 from ell_otel.telemetry.messages import Redacted, to_json
 
@@ -26,23 +25,23 @@ _RAW_RESPONSE_HEADER: Final = "x-stainless-raw-response"
 _FOREIGN: Final = frozenset({"extra_headers", "extra_query", "extra_body"})
 
 
-def as_sent(request: dict[str, Any], input_name: str, keep: Keep, budget: int) -> Redacted:
+def as_sent(request: dict[str, Any], input_name: str, blobs: Blobs, budget: int) -> Redacted:
     """``request``, the arguments of an SDK method, as JSON. ``input_name`` is the argument with the messages."""
     messages: Any = request.get(input_name)
     repeated = messages is not None and not restorable(messages)  # they are not to be had from elsewhere
     settings = {name: value for name, value in request.items() if name != input_name}
     if not repeated and all(map(_is_short, settings.values())):
         return settings_as_json(settings, budget)
-    rest = {name: _slim(value, keep) for name, value in settings.items()}
+    rest = {name: _slim(value, blobs) for name, value in settings.items()}
     if (headers := rest.get("extra_headers")) is not None:
         rest["extra_headers"] = _masked(headers)
     text = as_json(rest, budget) if _FOREIGN.isdisjoint(rest) else to_json(rest, budget)
     if not repeated:
         return text
     if is_list(messages):
-        said = f"[{','.join([as_json(_slim(message, keep), budget) for message in messages])}]"
+        said = f"[{','.join([as_json(_slim(message, blobs), budget) for message in messages])}]"
     else:
-        said = as_json(_slim(messages, keep), budget)
+        said = as_json(_slim(messages, blobs), budget)
     return Redacted(f'{{"{input_name}":{said}{"," if rest else ""}{text[1:]}')
 
 
@@ -74,25 +73,19 @@ def _masked(headers: Any) -> Any:
     }
 
 
-def _slim(value: Any, keep: Keep) -> Any:
+def _slim(value: Any, blobs: Blobs) -> Any:
     """``value`` with the SDK's models as data, and with blobs in the place of large base64."""
     if isinstance(value, str):
-        return _blob(value, keep) if len(value) > LARGE else value
+        return _blob(value, blobs) if len(value) > LARGE else value
     if isinstance(value, Mapping):
-        return {name: _slim(item, keep) for name, item in value.items()}
+        return {name: _slim(item, blobs) for name, item in value.items()}
     if is_list(value):
-        return [_slim(item, keep) for item in value]
+        return [_slim(item, blobs) for item in value]
     if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
-        return _slim(dump(mode="json", exclude_unset=True), keep)
+        return _slim(dump(mode="json", exclude_unset=True), blobs)
     return value
 
 
-def _blob(text: str, keep: Keep) -> Any:
-    prefix, found, payload = text.partition(";base64,") if text.startswith("data:") else ("", "", text)
-    if " " in payload[:LARGE]:
-        return text  # prose
-    try:
-        data = base64.b64decode(payload, validate=True)
-    except ValueError:
-        return text
-    return {"$blob": keep(data), "prefix": prefix + found}
+def _blob(text: str, blobs: Blobs) -> Any:
+    name = blobs.name_of(text)
+    return text if name is None else {"$blob": name, "prefix": head_of(text)}

@@ -190,9 +190,9 @@ class Call:
         self._records = pipeline.settings.record_content and self._span.is_recording()
         with guarded("recording a request"):
             if self._records:
-                self._record(api.asked_content(request, pipeline.blobs.keep))
+                self._record(api.asked_content(request, pipeline.blobs))
                 self._content[semconv.ELL_REQUEST] = openai_request.as_sent(
-                    request, api.input_name, pipeline.blobs.keep, pipeline.settings.value_bytes
+                    request, api.input_name, pipeline.blobs, pipeline.settings.value_bytes
                 )
 
     def __enter__(self) -> None:
@@ -279,7 +279,7 @@ class Call:
     def _note_answer(self, answer: Any) -> None:
         self._attributes = {**self._api.answered(answer), **self._attributes}
         if self._records:
-            self._record(self._api.answered_content(answer, self._pipeline.blobs.keep))
+            self._record(self._api.answered_content(answer, self._pipeline.blobs))
         if (failure := self._api.failure(answer)) is not None:
             self._finish(failure)
 
@@ -299,7 +299,7 @@ class Call:
             if self._heard is not None:
                 attributes = {**self._heard.attributes(), **attributes}
                 if self._records:
-                    self._record(self._heard.content(self._pipeline.blobs.keep))
+                    self._record(self._heard.content(self._pipeline.blobs))
             if failure is not None:
                 kind, message = failure
                 attributes[semconv.ERROR_TYPE] = kind

@@ -22,7 +22,8 @@ from ell_otel.instrumentation.openai_attributes import (
     chat_usage,
     has_compaction,
 )
-from ell_otel.instrumentation.openai_parts import Keep, Plain, text_part
+from ell_otel.instrumentation.openai_parts import Plain, text_part
+from ell_otel.telemetry.blobs import Blobs
 
 
 class Ending(Protocol):
@@ -166,7 +167,7 @@ class Heard:
             attributes[semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = self._first
         return attributes
 
-    def content(self, keep: Keep) -> Content:
+    def content(self, blobs: Blobs) -> Content:
         """What the model wrote, as far as it has come."""
         return {}
 
@@ -204,7 +205,7 @@ class _ChatHeard(Heard):
             attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
         return attributes
 
-    def content(self, keep: Keep) -> Content:
+    def content(self, blobs: Blobs) -> Content:
         return {semconv.GEN_AI_OUTPUT_MESSAGES: [choice.message() for choice in self._in_order()]}
 
     def _in_order(self) -> list[_Choice]:
@@ -270,8 +271,8 @@ class _ResponsesHeard(Heard):
             attributes[semconv.GEN_AI_CONVERSATION_COMPACTED] = True
         return {**attributes, **Responses.answered(self._response)}
 
-    def content(self, keep: Keep) -> Content:
-        return Responses.answered_content(self._response, keep)
+    def content(self, blobs: Blobs) -> Content:
+        return Responses.answered_content(self._response, blobs)
 
 
 HEARD: dict[Any, type[Heard]] = {Chat: _ChatHeard, Responses: _ResponsesHeard, Embeddings: Heard}

@@ -6,6 +6,7 @@ folder it is written where it is met first; towards an fsspec URL a thread of ou
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import queue
@@ -20,8 +21,17 @@ LARGE: Final = 4096
 """A part of more bytes than this goes into a blob."""
 
 MAX_WAITING: Final = 64
+MAX_REMEMBERED: Final = 256
 SCHEME: Final = "sha256:"
 BLOBS_NAME: Final = "blobs"
+
+
+def head_of(text: str) -> str:
+    """What stands before the base64 in a data URL; nothing in base64 alone."""
+    if not text.startswith("data:"):
+        return ""
+    head = text[: text.find(",") + 1]
+    return head if head.endswith(";base64,") else ""
 
 
 class Blobs:
@@ -31,6 +41,7 @@ class Blobs:
         self._place = place.rstrip("/")
         self._remote = "://" in place
         self._known: set[str] = set()
+        self._names: dict[tuple[int, int], str] = {}  # by a text's hash and length; the text may go
         self._waiting: queue.Queue[tuple[str, bytes]] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
 
@@ -45,6 +56,33 @@ class Blobs:
                 else:
                     self._write(Path(self._place), digest, data)
         return SCHEME + digest
+
+    def name_of(self, text: str) -> str | None:
+        """The name of the bytes that ``text``, base64 or a data URL of it, says exactly, once they are kept.
+
+        None where they are few, or ``text`` says none. What comes again, such as an image with each turn of a
+        conversation, is known by the hash of its text, which Python takes once for each string; so it is neither
+        decoded nor hashed again.
+        """
+        if len(text) <= LARGE:
+            return None
+        key = (hash(text), len(text))
+        name = self._names.get(key)
+        if name is not None and (not self._place or name.removeprefix(SCHEME) in self._known):
+            return name
+        payload = text[len(head_of(text)) :]
+        if " " in payload[:LARGE]:
+            return None  # prose
+        try:
+            data = base64.b64decode(payload, validate=True)
+        except ValueError:
+            return None
+        if len(data) <= LARGE:
+            return None
+        while len(self._names) >= MAX_REMEMBERED:
+            self._names.pop(next(iter(self._names), key), None)
+        name = self._names[key] = self.keep(data)
+        return name
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait for what is on its way. True when nothing is left."""

@@ -72,7 +72,8 @@ class RecordingTracer(trace.Tracer):
         state: TraceState | None = None
         if parent is not None or self._tracer.sampler is not DEFAULT_ON:  # which would say just that, at length
             sampled = self._tracer.sampler.should_sample(context, trace_id, name, kind, attributes, links)
-            is_sampled, is_recorded = sampled.decision.is_sampled(), sampled.decision.is_recording()
+            decision: Any = sampled.decision
+            is_sampled, is_recorded = decision.is_sampled(), decision.is_recording()
             attributes, state = sampled.attributes, sampled.trace_state
         own = SpanContext(trace_id, ids.generate_span_id(), False, _flags(is_sampled, random), state)
         if not is_recorded:

@@ -572,6 +572,34 @@ def test_a_large_image_is_kept_once_by_its_digest_and_not_in_the_span(folder: Pa
     assert kept == {"$blob": f"sha256:{digest}", "prefix": "data:image/png;base64,"}
 
 
+def test_an_image_that_comes_again_is_neither_decoded_nor_hashed_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 64).decode()
+    work: list[str] = []
+    for module, name in ((base64, "b64decode"), (hashlib, "sha256")):
+        monkeypatch.setattr(module, name, _counted(getattr(module, name), work))
+    sdk = client()
+    for turn in range(3):
+        content = [{"type": "text", "text": f"turn {turn}"}, {"type": "image_url", "image_url": {"url": url}}]
+        sdk.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": content}])
+        assert work.count("b64decode") == (turn == 0)
+        assert turn == 0 or not work
+        work.clear()
+    spans = recorded(folder).spans
+    assert (
+        len({json.loads(each.attributes[semconv.GEN_AI_INPUT_MESSAGES])[0]["parts"][1]["uri"] for each in spans}) == 1
+    )
+
+
+def _counted(function: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        calls.append(function.__name__)
+        return function(*args, **kwargs)
+
+    return counting
+
+
 def test_a_users_hook_redacts_whatever_leaves_the_process(folder: Path) -> None:
     ell.init(redact=lambda text: text.replace("Hällo", "***").replace("Grüß", "***"))
     try:

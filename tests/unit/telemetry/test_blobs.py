@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib.util
 import logging
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ell_otel.telemetry import guard
-from ell_otel.telemetry.blobs import Blobs
+from ell_otel.telemetry.blobs import MAX_REMEMBERED, Blobs
 
 IMAGE = b"\x89PNG" * 4096
 NAME = hashlib.sha256(IMAGE).hexdigest()
@@ -24,6 +25,35 @@ def test_a_blob_is_kept_once_in_a_folder_private_to_its_owner(tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "blobs").iterdir()] == [NAME]
     assert (tmp_path / "blobs" / NAME).read_bytes() == IMAGE
     assert (tmp_path / "blobs").stat().st_mode & 0o077 == 0
+
+
+def test_base64_is_known_again_by_its_text_and_by_no_other(tmp_path: Path) -> None:
+    blobs = Blobs(str(tmp_path))
+    text = base64.b64encode(IMAGE).decode()
+    for said in (text, f"data:image/png;base64,{text}"):
+        assert blobs.name_of(said) == blobs.name_of(said) == f"sha256:{NAME}"
+    other = text[:-4] + "AAAA"
+    assert blobs.name_of(other) == f"sha256:{hashlib.sha256(base64.b64decode(other)).hexdigest()}"
+    for said in ("words " * 2000, "data:image/png;base64,%%", f"data:image/png,{text}", text[:400], text + "\n"):
+        assert blobs.name_of(said) is None
+
+
+def test_no_more_texts_are_remembered_than_there_is_room_for() -> None:
+    blobs = Blobs("")
+    for number in range(MAX_REMEMBERED + 10):
+        assert blobs.name_of(base64.b64encode(IMAGE + number.to_bytes(2, "big")).decode())
+    assert len(blobs._names) == MAX_REMEMBERED
+
+
+def test_an_image_that_could_not_be_kept_is_kept_when_it_comes_again(tmp_path: Path) -> None:
+    guard.raise_faults(False)
+    (tmp_path / "blobs").write_text("in the way")
+    blobs = Blobs(str(tmp_path / "blobs"))
+    text = base64.b64encode(IMAGE).decode()
+    assert blobs.name_of(text) == f"sha256:{NAME}"
+    (tmp_path / "blobs").unlink()
+    assert blobs.name_of(text) == f"sha256:{NAME}"
+    assert (tmp_path / "blobs" / NAME).read_bytes() == IMAGE
 
 
 def test_without_a_place_only_the_digest_is_kept() -> None:
