@@ -65,7 +65,7 @@ test: $(VENV)/.dev $(CLIENTS) $(COLLECTOR)
 faults: $(VENV)/.dev
 	@$(TOOLS)
 	FAULT_KILLS=1000 FAULT_POINTS=60 FAULT_OUTAGE_S=20 FAULT_CYCLES=40 FAULT_SOAK_S=180 FAULT_HOGS=4 FAULT_FUZZ_S=120 \
-	  $(BIN)/python -m pytest --no-cov tests/faults
+	  $(BIN)/python -m pytest --no-cov --hypothesis-profile=new tests/faults
 
 check: lint types generated
 

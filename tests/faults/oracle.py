@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,13 @@ class Ledger:
     def numbers(self, what: str) -> set[int]:
         lines = (line.split() for line in self.path.read_text().splitlines())
         return {int(line[1]) for line in lines if len(line) == 2 and line[0] == what}
+
+    def reaches(self, count: int, what: str = "acked", seconds: float = 60) -> bool:
+        """Wait until there are ``count``, however slow the machine is; whether there are."""
+        until = time.monotonic() + seconds
+        while not (there := len(self.numbers(what)) >= count) and time.monotonic() < until:
+            time.sleep(0.02)
+        return there
 
 
 def text_of(number: int) -> str:

@@ -140,20 +140,19 @@ def test_a_server_whose_disk_fails_acknowledges_nothing_it_could_lose(fault: str
     server = Server(disk.mount / ".ell", more=["--to", "http://127.0.0.1:9"])
     assert server.started
     senders = Senders(server, ledger, 0)
-    time.sleep(1)
+    assert ledger.reaches(20)
     ballast = disk.mount / "ballast"
     if fault == "full":
         fill(ballast)
     else:
         disk.fail()
-    time.sleep(1)
+    tried(ledger, 400)  # those under way, and records of all sizes, small ones of which may find room in a last block
     before = len(ledger.numbers("acked"))
-    time.sleep(0.5)
+    tried(ledger, 200)
     assert len(ledger.numbers("acked")) == before  # nothing more is said to be safe
     if fault == "full":
         ballast.unlink()
-        time.sleep(2)
-        assert len(ledger.numbers("acked")) > before  # and it goes on when there is room
+        assert ledger.reaches(before + 1)  # and it goes on when there is room
     senders.end()
     server.kill()
     if fault == "read-only":
@@ -161,6 +160,11 @@ def test_a_server_whose_disk_fails_acknowledges_nothing_it_could_lose(fault: str
     verdict = audit(disk.mount / ".ell", ledger, waiting=disk.mount / ".ell" / "log", store=tmp_path / "store")
     assert verdict.acked > 0
     assert clean(verdict), verdict
+
+
+def tried(ledger: Ledger, count: int) -> None:
+    """Wait until so many more have been sent, taken or not."""
+    assert ledger.reaches(len(ledger.numbers("intent")) + count, "intent")
 
 
 def fill(path: Path) -> None:
@@ -179,16 +183,14 @@ def test_a_store_whose_disk_is_full_loses_nothing_and_goes_on_when_there_is_room
         server = Server(directory)
         assert server.started
         senders = Senders(server, ledger, 0)
-        time.sleep(1)
+        assert ledger.reaches(20)
         ballast = mount / "ballast"
         fill(ballast)
         time.sleep(3)
         assert server.process.poll() is None
         ballast.unlink()
         time.sleep(1)
-        at = len(ledger.numbers("acked"))
-        time.sleep(2)
-        assert len(ledger.numbers("acked")) > at
+        assert ledger.reaches(len(ledger.numbers("acked")) + 20)
         senders.end()
         assert server.end() == 0
         aside = list((directory / "quarantine").glob("*")) if (directory / "quarantine").exists() else []

@@ -88,7 +88,10 @@ def test_what_an_inserter_was_answered_survives_kill_9(tmp_path: Path) -> None:
         ]
         for sender in senders:
             sender.start()
-        time.sleep(random.uniform(0.2, 1.0))
+        until = time.monotonic() + 60
+        while len(acknowledged) <= 10 * (turn + 1) and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.8))
         server.kill()
         for sender in senders:
             sender.join(30)

@@ -156,14 +156,13 @@ def test_fifty_senders_of_single_spans_make_no_storm_of_parts(tmp_path: Path) ->
     server = Server(directory)
     assert server.started
     senders = Senders(server, ledger, 0, threads=50)
-    time.sleep(1.5)
+    assert ledger.reaches(1000)
     senders.end()
     assert server.end(60) == 0
     with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
         sql = "SELECT table, count() AS n FROM system.parts WHERE active GROUP BY table"
         parts = {str(row["table"]): int(str(row["n"])) for row in store.query(sql)}
     verdict = audit(directory, ledger)
-    assert verdict.acked > 100
     assert clean(verdict), verdict
     assert max(parts.values()) < 300, parts
 
@@ -173,7 +172,7 @@ def test_a_copy_of_the_folder_of_a_server_that_has_ended_is_a_backup(tmp_path: P
     server = Server(tmp_path / ".ell")
     assert server.started
     senders = Senders(server, ledger, 0, threads=2)
-    time.sleep(1)
+    assert ledger.reaches(20)
     senders.end()
     assert server.end() == 0
     shutil.copytree(tmp_path / ".ell", tmp_path / "restored" / ".ell", symlinks=True)  # as `cp -a`

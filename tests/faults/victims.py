@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,10 @@ def write(directory: Path, ledger: Ledger, first: int, count: int, durability: s
     return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode
 
 
+endings: list[Callable[[], object]] = []
+"""What ends the servers and senders that were begun; to be called in the end, however a test ended, once or twice."""
+
+
 class Server:
     """``ell-otel serve`` in a process of its own, perhaps under strace. ``started`` is False when it died before."""
 
@@ -63,6 +67,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        endings.append(self.kill)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         self.started = line.startswith('{"version"') and '"status": "ok"' in line
@@ -96,7 +101,7 @@ class Server:
 
 def kill(process: subprocess.Popen[Any]) -> None:
     """Kill a process and its children: strace alone would let go of whom it traces."""
-    for child in _children(process.pid):
+    for child in _children(process.pid) if process.poll() is None else ():
         os.kill(child, 9)
     process.kill()
     process.wait(20)
@@ -121,6 +126,7 @@ class Senders:
         self._threads = [
             threading.Thread(target=self._send, args=(server, ledger, first + who * most)) for who in range(threads)
         ]
+        endings.append(self.end)
         for thread in self._threads:
             thread.start()
 

@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import anthropic.resources.messages  # noqa: F401
-import openai.resources.chat.completions
 import openai.resources.responses.responses  # noqa: F401
+from openai.resources.chat.completions import Completions  # noqa: F401  (which newer versions import when asked for)
 from opentelemetry import trace
 
 import ell_otel as ell

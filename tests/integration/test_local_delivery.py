@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -68,16 +69,15 @@ def test_the_folder_is_made_in_the_projects_root_and_is_private(tmp_path: Path) 
 def test_with_an_endpoint_where_nobody_listens_exit_takes_no_longer_than_the_deadline(
     tmp_path: Path, protocol: str
 ) -> None:
-    bare, without = run(tmp_path, APP, ELL_OTEL_DISABLED="1")
-    done, took = run(
-        tmp_path,
-        APP,
-        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
-        OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
-        ELL_OTEL_EXIT_MS="500",
-    )
-    assert (bare.returncode, done.returncode) == (0, 0)
-    assert took - without < 3.5  # importing and starting the exporters takes about a second of it on a slow machine
+    nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    longer = []
+    for _ in range(3):
+        bare, without = run(tmp_path, APP, ELL_OTEL_DISABLED="1")
+        done, took = run(tmp_path, APP, **nobody, ELL_OTEL_EXIT_MS="500")
+        assert (bare.returncode, done.returncode) == (0, 0)
+        longer.append(took - without)
+    # Importing and starting the exporters takes about a second of it on a slow machine.
+    assert statistics.median(longer) < 3.5, longer
     assert not (tmp_path / ".ell").exists()
 
 

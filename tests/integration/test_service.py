@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -185,11 +186,14 @@ def test_sigterm_under_load_stores_what_it_acknowledged_and_ends_in_time(
 def test_an_idle_server_ends_at_once_and_gives_the_store_back(
     start: Callable[..., Server], directory: Path, number: int
 ) -> None:
-    server = start()
-    began = time.monotonic()
-    assert server.end(number) == 0
-    assert time.monotonic() - began < 4
-    assert read_lock(directory) is None
+    took = []
+    for _ in range(3):
+        server = start()
+        began = time.monotonic()
+        assert server.end(number) == 0
+        took.append(time.monotonic() - began)
+        assert read_lock(directory) is None
+    assert statistics.median(took) < 4, took
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a test choose the thread that takes a signal")
@@ -199,7 +203,7 @@ def test_a_signal_that_another_thread_took_ends_the_server_too(start: Callable[.
     pid = server.process.pid
     others = {int(each) for each in os.listdir(f"/proc/{pid}/task")} - {pid}
     assert ctypes.CDLL(None).tgkill(pid, max(others), number) == 0
-    assert server.process.wait(10) == 0
+    assert server.process.wait(20) == 0
 
 
 def test_a_second_server_on_one_store_is_refused_with_pid_and_remedy(
@@ -264,11 +268,11 @@ def test_what_programs_append_to_the_spool_is_stored_while_it_grows(
     request = trace_pb.ExportTraceServiceRequest()
     span = request.resource_spans.add().scope_spans.add().spans.add(name="spooled", start_time_unix_nano=time.time_ns())
     span.trace_id, span.span_id = os.urandom(16), os.urandom(8)
-    began = time.monotonic()
     writer.append(Kind.TRACES, request.SerializeToString())
+    until = time.monotonic() + 30
     with open_store(resolve({}, dir=str(directory)), purpose="test") as store:
         while not store.query("SELECT 1 FROM otel_traces WHERE SpanName = 'spooled'"):
-            assert time.monotonic() - began < 5
+            assert time.monotonic() < until
             time.sleep(0.05)
     writer.close()
 

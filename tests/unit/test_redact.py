@@ -192,11 +192,16 @@ def test_time_is_linear_in_the_text(unit: str) -> None:
     seconds = []
     for size in (20_000, 80_000):
         text = (unit * size)[:size]
-        started = time.process_time()
-        redact(text)
-        seconds.append(time.process_time() - started)
+        seconds.append(min(took(text) for _ in range(3)))
     assert seconds[1] < max(0.05, 12 * seconds[0])
     assert seconds[1] < 1.0
+
+
+def took(text: str) -> float:
+    """Of the processor, by this thread alone."""
+    started = time.thread_time()
+    redact(text)
+    return time.thread_time() - started
 
 
 def test_secrets_are_found_by_name_inside_json_and_reprs() -> None:
