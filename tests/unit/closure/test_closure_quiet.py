@@ -91,3 +91,23 @@ def test_captures_in_several_threads_agree_while_all_is_let_go_between_them(modu
         sys.setswitchinterval(interval)
     assert len(versions) == 30
     assert len(set(versions)) == 10
+
+
+def test_no_python_code_of_ours_runs_at_collections_when_there_is_nothing_to_let_go(
+    module: ModuleType, soon: None
+) -> None:
+    def ours() -> list[object]:
+        return [each for each in gc.callbacks if getattr(each, "__module__", "") == quiet.__name__]
+
+    for _ in range(2):
+        capture(module.ask)
+        gc.collect()
+        assert ours() == []
+    gc.disable()
+    try:
+        capture(module.ask)
+        assert len(ours()) == 1
+        gc.collect()
+        assert ours() == []
+    finally:
+        gc.enable()
