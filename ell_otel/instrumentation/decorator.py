@@ -13,7 +13,7 @@ import asyncio
 import functools
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast
 
@@ -98,11 +98,27 @@ def _function(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _coroutine(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with Run(watched, args, kwargs) as run:
-            return run.returned(await body(*args, **kwargs))
+    async def awaited(run: Run, pending: _Pending) -> Any:
+        with run:
+            return run.returned(await pending.coroutine)
 
-    return wrapper
+    def steps_of(run: Run, coroutine: Any) -> Coroutine[Any, Any, Any]:
+        return awaited(run, _Pending(coroutine))
+
+    return _making(watched, body, steps_of, inspect.CO_COROUTINE)
+
+
+class _Pending:
+    """A coroutine that goes without a word when it was never awaited: Python warns of the one around it already."""
+
+    __slots__ = ("coroutine",)
+
+    def __init__(self, coroutine: Any) -> None:
+        self.coroutine = coroutine
+
+    def __del__(self) -> None:
+        if inspect.iscoroutine(self.coroutine):
+            self.coroutine.close()
 
 
 def _generator(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
@@ -161,7 +177,7 @@ def _async_generator(watched: Program, body: Callable[..., Any]) -> Callable[...
 
 
 def _making(watched: Program, body: Callable[..., Any], steps_of: Callable[..., Any], kind: int) -> Callable[..., Any]:
-    """A function that makes the generator ``steps_of`` around the one that ``body`` makes.
+    """A function that makes the generator or coroutine ``steps_of`` around the one that ``body`` makes.
 
     It calls ``body`` at once, so that wrong arguments are a ``TypeError`` where they were given, as without us. No code
     of the user's runs by that. It is marked as of the ``kind`` that it stands for, since frameworks ask for it.
@@ -170,7 +186,8 @@ def _making(watched: Program, body: Callable[..., Any], steps_of: Callable[..., 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         steps = body(*args, **kwargs)
         made = steps_of(Run(watched, args, kwargs), steps)
-        made.__name__, made.__qualname__ = steps.__name__, steps.__qualname__
+        for name in ("__name__", "__qualname__"):
+            setattr(made, name, getattr(steps, name, getattr(made, name)))
         return made
 
     marked = wrapper.__code__.replace(co_flags=wrapper.__code__.co_flags | kind)

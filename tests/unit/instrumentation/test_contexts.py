@@ -8,6 +8,7 @@ import contextvars
 import gc
 import inspect
 import logging
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -46,6 +47,13 @@ async def stream(pieces: int, pause: float = 0.0) -> AsyncGenerator[int, None]:
 
 
 @ell.program
+async def later(text: str) -> str:
+    """Something that is awaited."""
+    await asyncio.sleep(0)
+    return text
+
+
+@ell.program
 def leaf(text: str) -> str:
     """Something called by others."""
     return text
@@ -63,6 +71,37 @@ def test_a_generator_called_wrongly_says_so_at_the_call_as_a_bare_one_does(
     with pytest.raises(TypeError, match=r"(count|stream)\(\) (missing|takes)"):
         made(*given)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("given", [(), (1, 2, 3)])
+def test_a_coroutine_function_called_wrongly_says_so_at_the_call_as_a_bare_one_does(
+    given: tuple[int, ...], folder: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    with pytest.raises(TypeError, match=r"later\(\) (missing|takes)"):
+        later(*given)  # type: ignore[arg-type,call-arg]
+    gc.collect()
+    assert not list(recwarn)
+    assert not folder.exists()
+
+
+def test_a_coroutine_that_nobody_awaits_is_warned_of_once_by_its_name(folder: Path) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        forgotten: Any = later("text")
+        assert inspect.iscoroutine(forgotten)
+        assert (forgotten.__name__, forgotten.__qualname__) == ("later", "later")
+        del forgotten
+        gc.collect()
+    assert [str(each.message) for each in told] == ["coroutine 'later' was never awaited"]
+    assert not folder.exists()
+
+
+def test_a_coroutine_that_is_awaited_or_closed_is_not_warned_of(folder: Path, recwarn: pytest.WarningsRecorder) -> None:
+    assert asyncio.run(later("text")) == "text"
+    later("text").close()  # type: ignore[attr-defined]
+    gc.collect()
+    assert not list(recwarn)
+    assert len(recorded(folder).spans) == 1
 
 
 def test_a_wrapped_generator_function_is_one_to_whoever_asks() -> None:
