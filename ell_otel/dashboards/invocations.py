@@ -44,7 +44,7 @@ def invocations() -> Json:
         choice("model", "Model", MODELS, everything=EVERYTHING),
         options_of("status", "Status", {"any": EVERYTHING, "ok": "ok", "error": "error"}),
         typed("slower_than_ms", "Slower than, ms", "0"),
-        typed("search", "Search", about="In arguments, results and messages, whatever the case."),
+        typed("search", "Search", about="Whole words in arguments, results and messages, whatever the case."),
         typed("invocation", "Invocation", about="Set by a click on a line of the list."),
         typed("trace", "Trace", about="Set by a click on a line of the list."),
     ]

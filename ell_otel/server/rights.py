@@ -18,6 +18,7 @@ from ell_otel import semconv
 _READ_SETTINGS: Final = re.compile(
     r"output_format_(json|tsv|csv|pretty|native|binary|decimal|float|arrow|parquet|orc)_\w+"
     r"|date_time_output_format|session_timezone|max_threads|max_block_size|extremes|final|join_use_nulls"
+    r"|optimize_functions_to_subcolumns"
     r"|max_result_rows|max_result_bytes|max_execution_time|max_memory_usage|result_overflow_mode"
 )
 # How what is inserted is to be understood.

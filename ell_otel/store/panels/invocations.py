@@ -17,29 +17,14 @@ from ell_otel.store.panels.parts import (
     chosen,
     numbered,
 )
+from ell_otel.store.panels.words import SEARCHED, USING_THE_INDEX
 from ell_otel.store.queries.cost import priced_inferences
 
 _PAGE: Final = 200
-_CONTENTS: Final = "concat(Arguments, '\\n', Result, '\\n', System, '\\n', InputMessages, '\\n', OutputMessages)"
-
-
-def _ascii(text: str) -> str:
-    """JSON's way to write ``text`` in ASCII."""
-    escaped = "replaceRegexpAll(lower(hex(convertCharset(letter, 'utf-8', 'utf-16be'))), '(....)', '\\\\\\\\u\\\\1')"
-    letters = f"extractAll(substring(toJSONString({text}), 2, -1), '(?s).')"
-    return f"arrayStringConcat(arrayMap(letter -> if(length(letter) = 1, letter, {escaped}), {letters}))"
-
-
-# Contents are JSON: the text may stand there as typed, escaped, and in ASCII. An escape hides the case of its letter.
-_TYPED: Final = chosen("search")
-_NEEDLES: Final = f"""[{_TYPED}, substring(toJSONString({_TYPED}), 2, -1),
-            {_ascii(f"lowerUTF8({_TYPED})")}, {_ascii(f"upperUTF8({_TYPED})")}]"""
 _STATUS: Final = f"({chosen('status')} = '{EVERYTHING}' OR (StatusCode = 'Error') = ({chosen('status')} = 'error'))"
 _WHERE: Final = f"""{RUNS} AND {among("version", "ProgramVersion")} AND {_STATUS}
     AND Duration >= toFloat64OrZero({chosen("slower_than_ms")}) * 1e6
-    AND ({chosen("search")} = '' OR InvocationId IN (
-        SELECT InvocationId FROM {semconv.TABLE_INVOCATION_CONTENTS}
-        WHERE {IN_RANGE} AND multiSearchAnyCaseInsensitiveUTF8({_CONTENTS}, {_NEEDLES})))"""
+    AND {SEARCHED}"""
 
 VERSIONS: Final = f"""
 SELECT version AS value, concat(program, ' ', label) AS text FROM {numbered()} AS known
@@ -51,6 +36,7 @@ OUTCOMES: Final = f"""
 SELECT $__timeInterval(Started) AS time, countIf(StatusCode != 'Error') AS ok, countIf(StatusCode = 'Error') AS error
 FROM {semconv.TABLE_INVOCATIONS} WHERE {_WHERE}
 GROUP BY time ORDER BY time
+{USING_THE_INDEX}
 """
 
 _PAGE_OF_RUNS: Final = f"""
@@ -79,6 +65,7 @@ LEFT JOIN (
 ) AS scored ON scored.scored_key = run.InvocationId
 LEFT JOIN {numbered()} AS known ON known.program = run.ProgramName AND known.version = run.ProgramVersion
 ORDER BY started DESC
+{USING_THE_INDEX}
 """
 
 _SPAN_TAGS: Final = "arrayMap(key -> map('key', key, 'value', {0}[key]), mapKeys({0}))"

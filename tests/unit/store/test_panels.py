@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,9 +13,10 @@ from grafana import expanded, interpolated
 from store_rows import MS, T0, evaluation, hash_of, id_of, inference, invocation, program_event, record, rows_of
 
 from ell_otel.config import resolve
+from ell_otel.store import queries
 from ell_otel.store.client import Store, open_store
 from ell_otel.store.migrate import migrate
-from ell_otel.store.panels import alerts, health, invocations, program, programs
+from ell_otel.store.panels import alerts, health, invocations, program, programs, words
 from ell_otel.store.writer import Rows, write
 
 GREET, QUOTED = "app.greet", "it's\\a 'program\\"
@@ -250,6 +252,9 @@ def test_every_series_of_a_program_has_both_versions(ask: Ask) -> None:
         ({"search": "100%%"}, 0),
         ({"search": "'); DROP TABLE otel_traces; --"}, 0),
         ({"search": "? \\ 1"}, 0),
+        ({"search": "kin"}, 0),
+        ({"search": "e kind"}, 0),
+        ({"search": "RESULT 7"}, 1),
         ({"search": "\\ 100"}, 1),
         ({"search": "$__timeFilter(x) ${search} {x:String}"}, 0),
     ],
@@ -258,6 +263,29 @@ def test_invocations_are_found_by_what_is_typed_and_chosen(ask: Ask, variables: 
     rows = ask(invocations.TABLE, **variables)
     assert len(rows) == found
     assert sum(row["ok"] + row["error"] for row in ask(invocations.OUTCOMES, **variables)) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["OÙ EST", 'said "où?" \\', "be KIND.", "kin", "sult 7", "result 7", "number", "\\ 100"]
+)
+def test_the_dashboard_finds_what_the_shell_finds(ask: Ask, store: Store, text: str) -> None:
+    found = {row["invocation"] for row in ask(invocations.TABLE, search=text)}
+    assert found == {each.id for each in queries.invocations(store, queries.InvocationFilter(text=text), limit=200)}
+
+
+def test_a_search_asks_the_index_of_words(store: Store) -> None:
+    spans = words.SEARCHED[words.SEARCHED.index("WITH ") : -3]
+
+    def granules(text: str) -> tuple[int, int]:
+        asked = expanded(interpolated(f"EXPLAIN indexes = 1 {spans} {words.USING_THE_INDEX}", {"search": text}), 0, 1)
+        plan = "\n".join(str(row["explain"]).strip() for row in store.query(asked))
+        read, of = re.findall(r"Granules: (\d+)/(\d+)", plan.partition("Name: idx_text")[2])[0]
+        return int(read), int(of)
+
+    assert granules("kind")[0] == 1
+    assert granules("absent kind")[0] == 0
+    read, of = granules("où absent")  # what is not ASCII may stand as an escape: it is looked for everywhere
+    assert read == of >= 1
 
 
 def test_a_line_of_the_list_says_what_the_call_was(ask: Ask) -> None:
