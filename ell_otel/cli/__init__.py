@@ -190,7 +190,10 @@ def _operating(commands: Any) -> None:
     )
     migrate.add_argument("--cluster", metavar="NAME", help="the ClickHouse cluster that the store is a node of")
 
-    _command(commands, "doctor", "operating:doctor", "check the installation, the folder, the spool and the store")
+    doctor = _command(
+        commands, "doctor", "operating:doctor", "check the installation, the folder, the spool and the store"
+    )
+    doctor.add_argument("--show-passwords", action="store_true", help="print those of ClickHouse's users as well")
 
 
 def _command(commands: Any, name: str, run: str, text: str) -> argparse.ArgumentParser:

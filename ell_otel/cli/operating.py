@@ -152,7 +152,7 @@ def doctor(arguments: argparse.Namespace, output: Output) -> int:
         *_installation(),
         *_folder(settings, directory),
         *_spool(directory),
-        *_passwords(settings, directory),
+        *_passwords(settings, directory, shown=arguments.show_passwords),
         *_store(settings, directory, output),
     ]
     lines = [(each.level, each.about, each.finding) for each in findings]
@@ -213,8 +213,8 @@ def _spool(directory: Path) -> Iterator[Finding]:
         )
 
 
-def _passwords(settings: Settings, directory: Path) -> Iterator[Finding]:
-    """Of the ClickHouse interface: where they are, never what, for what doctor says is shown to others."""
+def _passwords(settings: Settings, directory: Path, *, shown: bool) -> Iterator[Finding]:
+    """Of the ClickHouse interface: where they are, and what only if asked, for what doctor says is shown to others."""
     from ell_otel.server.security import INGEST, INGEST_TOKEN_NAME, READER, TOKEN_NAME
 
     for user, given, variable, name in (
@@ -223,9 +223,14 @@ def _passwords(settings: Settings, directory: Path) -> Iterator[Finding]:
     ):
         kept = directory / name
         if given:
-            yield Finding("ok", "password", f"of the ClickHouse user `{user}`: {variable}")
+            yield Finding("ok", "password", f"of the ClickHouse user `{user}`: {given if shown else variable}")
         elif kept.exists():
-            yield Finding("ok", "password", f"of the ClickHouse user `{user}`: cat {kept}")
+            try:
+                password = kept.read_text(encoding="utf-8", errors="replace").strip() if shown else f"cat {kept}"
+            except OSError as error:
+                yield Finding("problem", "password", f"{kept} cannot be read ({error.strerror}): give permission")
+                continue
+            yield Finding("ok", "password", f"of the ClickHouse user `{user}`: {password}")
             if kept.stat().st_mode & 0o077:
                 yield Finding("warning", "password", f"others can read {kept}: chmod 600 {kept}")
 

@@ -255,6 +255,28 @@ def test_migrate_and_doctor_find_everything_in_order(capsys: pytest.CaptureFixtu
     assert "2 programs" in findings["store"]["finding"]
 
 
+def test_doctor_says_a_password_only_when_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, shop: Path
+) -> None:
+    monkeypatch.setenv("ELL_OTEL_INGEST_TOKEN", "from-the-environment")
+    kept = shop / "token"
+    kept.write_text("from-the-file\n")
+    kept.chmod(0o600)
+    try:
+        for more in ((), ("--json",)):
+            _, out, err = run(capsys, "doctor", *more)
+            assert "from-the" not in out + err
+            assert str(kept) in out
+            assert "ELL_OTEL_INGEST_TOKEN" in out
+        asked = data(capsys, "doctor", "--show-passwords")
+        assert [row["finding"] for row in asked if row["about"] == "password"] == [
+            "of the ClickHouse user `reader`: from-the-file",
+            "of the ClickHouse user `ingest`: from-the-environment",
+        ]
+    finally:
+        kept.unlink()
+
+
 def test_doctor_says_when_another_folder_lies_about(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / ".ell").mkdir()
     code, out, _ = run(capsys, "doctor")
