@@ -82,7 +82,7 @@ _ANY_SECRET_NAME = re.compile(
 )
 # A value that is a placeholder, a reference or a word rather than a secret.
 _HARMLESS = re.compile(
-    r"(?i)^(?:|\s+|[<\[{(|].*[>\]})|]|\$.*|%.*|x{3,}|\*{3,}|\.{3,}|-+|none|null|true|false|dummy|test|example|changeme|"
+    r"(?i)^(?:|\s+|[<\[{(|].*[>\]})|]|\$.*|%.*|[\w-]{0,12}(?:x{3,}|\*{3,}|\.{3,}|…)|-+|ollama|lm-studio|none|null|true|false|dummy|test|example|changeme|"
     r"change[-_ ]me|your[-_ ].*|placeholder|unused|not[-_ ]needed|not[-_ ]set|unset|empty|secret|password|token|"
     r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|env:.*|vault:.*|file:.*|op://.*)$",
     re.DOTALL,

@@ -35,6 +35,7 @@ def _start(prefix: str) -> str:
 
 
 _START = _start("")
+_UUID = r"[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}"
 _WORD = r"(?:(?<![A-Za-z0-9_])|(?<=\\[nrt]))"
 
 
@@ -55,7 +56,13 @@ KINDS: tuple[Kind, ...] = (
     _token("helicone", "sk-helicone-", r"[A-Za-z0-9-]{20,60}"),
     _token("cerebras", "csk-", r"[a-z0-9]{40,60}"),
     _token("together", "tgp_v1_", r"[A-Za-z0-9_-]{30,80}"),
-    _token("elevenlabs", "sk_", r"[a-f0-9]{48}"),
+    _token("elevenlabs", "sk_", r"(?:[a-f0-9]{48}|(?=[A-Za-z]{0,43}\d)[A-Za-z0-9_-]{43})"),
+    _token("runpod", "rpa_", r"(?=[A-Z]{0,40}\d)[A-Z0-9]{30,60}"),
+    *(
+        _token(f"modal-{use}", f"{use}-", r"(?=[a-z]{0,22}[A-Z0-9])(?=[A-Za-z]{0,22}\d)[A-Za-z0-9]{22}")
+        for use in ("ak", "as")
+    ),
+    Kind("zhipu", ".", _START + r"[a-f0-9]{32}\.(?=[A-Za-z]{0,15}\d)[A-Za-z0-9]{16}" + _END),
     _token("jina", "jina_", r"[A-Za-z0-9_-]{40,100}"),
     _token("firecrawl", "fc-", r"[a-f0-9]{32}"),
     _token("e2b", "e2b_", r"[a-f0-9]{40}"),
@@ -104,13 +111,18 @@ KINDS: tuple[Kind, ...] = (
     *(_token(f"digitalocean-{use}", f"do{use}_v1_", r"[a-f0-9]{64}") for use in "por"),
     _token("cloudflare-ca", "v1.0-", r"[a-f0-9]{24}-[a-f0-9]{100,200}"),
     _token("alibaba", "LTAI", r"[A-Za-z0-9]{12,24}"),
+    _token("tencent", "AKID", r"[A-Za-z0-9]{32}"),
+    _token("volcengine", "AKLT", r"[A-Za-z0-9_-]{40,60}"),
+    _token("baidu", "bce-v3/", r"ALTAK-[A-Za-z0-9]{16,32}/[a-f0-9]{40}"),
+    _token("yandex", "AQVN", r"[A-Za-z0-9_-]{35,38}"),
+    _token("tailscale", "tskey-", r"[a-z]{2,12}-[A-Za-z0-9_-]{16,80}"),
     _token("fly", "fo1_", r"[A-Za-z0-9_-]{30,200}"),
     *(_token(f"fly-{prefix}", prefix, r"[A-Za-z0-9+/=_-]{30,2000}") for prefix in ("fm1_", "fm2_")),
     _token("netlify", "nfp_", r"[A-Za-z0-9]{36,60}"),
     _token("render", "rnd_", r"[A-Za-z0-9]{24,60}"),
     _token("pulumi", "pul-", r"[a-f0-9]{40}"),
     _token("prefect", "pnu_", r"[A-Za-z0-9]{36}"),
-    _token("neon", "napi_", r"[a-z0-9]{30,80}"),
+    _token("neon", "napi_", r"[A-Za-z0-9]{30,80}"),
     _token("mongodb-atlas", "mdb_sa_sk_", r"[A-Za-z0-9_-]{30,60}"),
     _token("clickhouse-cloud", "4b1d", r"[A-Za-z0-9]{38}"),
     _token("openshift", "sha256~", r"[A-Za-z0-9_-]{43}"),
@@ -143,7 +155,16 @@ KINDS: tuple[Kind, ...] = (
     _token("npm-config", "_authToken=", r"(?P<s>[A-Za-z0-9_/+=-]{16,300})"),
     _token("rubygems", "rubygems_", r"[a-f0-9]{40,60}"),
     *(_token(f"atlassian-{use}", f"AT{use}TT3", r"[A-Za-z0-9_=-]{30,300}") for use in "AC"),
+    _token("buildkite", "bkua_", r"[a-f0-9]{40}"),
     # Services
+    _token("contentful", "CFPAT-", r"[A-Za-z0-9_-]{43}"),
+    *(_token(f"launchdarkly-{use}", f"{use}-", _UUID) for use in ("sdk", "mob", "api")),
+    *(_token(f"plaid-{use}", f"access-{use}-", _UUID) for use in ("production", "development", "sandbox")),
+    _token("adafruit", "aio_", r"[A-Za-z0-9]{28}"),
+    _token("duffel", "duffel_", r"(?:live|test)_[A-Za-z0-9_-]{43}"),
+    _token("frameio", "fio-u-", r"[A-Za-z0-9_-]{64}"),
+    _token("clickup", "pk_", r"\d{6,12}_[A-Z0-9]{32}"),
+    _token("scalingo", "tk-us-", r"[A-Za-z0-9_-]{48}"),
     *(
         _token(f"payment-{prefix}{use}", f"{prefix}_{use}_", r"[A-Za-z0-9]{14,200}")
         for prefix in ("sk", "rk", "pk", "rzp", "shippo", "sk_org")
@@ -191,7 +212,7 @@ KINDS: tuple[Kind, ...] = (
     *(_token(f"shopify-{use}", f"shp{use}_", r"[a-fA-F0-9]{32}") for use in ("at", "ca", "pa", "ss")),
     _token("notion", "ntn_", r"[A-Za-z0-9]{40,60}"),
     _token("notion-old", "secret_", r"[A-Za-z0-9]{43}"),
-    _token("hubspot", "pat-", r"[a-z]{2}\d-[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}"),
+    _token("hubspot", "pat-", r"[a-z]{2}\d-" + _UUID),
     _token("asana", "2/", r"\d{10,20}/\d{10,20}:[a-f0-9]{32}"),
     _token("typeform", "tfp_", r"[A-Za-z0-9_.=-]{40,80}"),
     _token("readme", "rdme_", r"[a-z0-9A-Z]{60,90}"),
@@ -219,7 +240,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("sentry-dsn", "sentry", r"https://(?P<s>[a-f0-9]{32}(?::[a-f0-9]{32})?)@[A-Za-z0-9.-]{0,80}sentry"),
     _token("sentry-user", "sntryu_", r"[a-f0-9]{64}"),
     _token("sentry-token", "sntrys_", r"[A-Za-z0-9+/=_-]{30,400}"),
-    _token("posthog", "phx_", r"[A-Za-z0-9_]{30,60}"),
+    *(_token(f"posthog-{use}", f"ph{use}_", r"[A-Za-z0-9_]{30,60}") for use in "xc"),
     _token("datadog", "ddapi_", r"[A-Za-z0-9]{30,60}"),
     _token("logfire", "pylf_v", r"\d+_[a-z]{2}_[A-Za-z0-9]{20,60}"),
     _token("age", "AGE-SECRET-KEY-1", r"[A-Z0-9]{58}"),

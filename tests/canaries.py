@@ -55,4 +55,11 @@ CANARIES = {
     "paypal": "access_token$production$" + letters(16, HEX) + "$" + letters(32, HEX), "razorpay": "rzp_live_" + letters(14),
     "easypost": "EZAK" + letters(54), "asana": "2/1234567890123/1234567890:" + letters(32, HEX), "openshift": "sha256~" + letters(43),
     "jwe": f"eyJhbGciOiJSU0EtT0FFUCJ9.{letters(60)}.{letters(16)}.{letters(40)}.{letters(22)}",
+    "novita": "sk_" + letters(43), "runpod": "rpa_" + letters(46, UPPER), "modal": "ak-" + letters(22), "modal-secret": "as-" + letters(22),
+    "zhipu": letters(32, HEX) + "." + letters(16), "tencent": "AKID" + letters(32), "volcengine": "AKLT" + letters(44),
+    "baidu": "bce-v3/ALTAK-" + letters(21) + "/" + letters(40, HEX), "yandex": "AQVN" + letters(38), "buildkite": "bkua_" + letters(40, HEX),
+    "tailscale": "tskey-auth-" + letters(16) + "-" + letters(32), "contentful": "CFPAT-" + letters(43), "launchdarkly": "sdk-" + str(uuid.uuid4()),
+    "plaid": "access-production-" + str(uuid.uuid4()), "adafruit": "aio_" + letters(28), "duffel": "duffel_live_" + letters(43),
+    "frameio": "fio-u-" + letters(64), "clickup": "pk_24025577_" + letters(32, UPPER), "scalingo": "tk-us-" + letters(48),
+    "posthog-project": "phc_" + letters(43), "neon-mixed": "napi_" + letters(64),
 }  # fmt: skip

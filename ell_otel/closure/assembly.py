@@ -64,7 +64,8 @@ def _import_lines(slot: Slot) -> list[str]:
     if slot.attribute:
         return [f"from {slot.module} import {slot.attribute}" + (f" as {name}" if name != slot.attribute else "")]
     if name == slot.module.partition(".")[0] and slot.name == slot.module:
-        return [f"import {path}" for path in sorted(slot.dotted) or [slot.module]]
+        paths = sorted(slot.dotted) or [slot.module]
+        return [f"import {path}" for path in paths if not any(other.startswith(f"{path}.") for other in paths)]
     return [f"import {slot.module} as {name}"]
 
 

@@ -15,6 +15,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ell_otel.closure.dependencies import Index
+from ell_otel.closure.references import Analysis, Reference
 from ell_otel.closure.source import absolute_import
 from ell_otel.closure.spaces import MISSING, Slot, Space, Spaces, declared_global
 from ell_otel.closure.statements import Statement
@@ -167,6 +168,25 @@ class Meanings:
             slot = self.member(slot.of, attribute).final()
         return slot, ()
 
+    def note_dotted(self, space: Space, name: str, slot: Slot, chain: tuple[str, ...]) -> None:
+        """For `import a.b`, which binds `a`: keep those of the module's dotted imports that the attributes ask for."""
+        if slot.kind != "external" or slot.attribute or slot.name != slot.module:
+            return
+        statements = (space.index.statements[position] for position in space.index.binders.get(name, ()))
+        nodes = (statement.node for statement in statements)
+        paths = [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names if _top(a) == name]
+        asked = [path for path in paths if tuple(path.split(".")[1:]) == chain[: path.count(".")]]
+        slot.dotted.update(asked or paths[-1:] or [slot.module])
+
+    def chains(self, space: Space, analysis: Analysis, reference: Reference) -> list[tuple[str, ...]]:
+        """The attributes read through a reference: of a module that is given a local name, those read through that."""
+        through = analysis.read_through.get(id(reference.node))
+        if not through or self.slot(space, reference.name).final().kind != "namespace":
+            return [reference.chain]
+        chains = [reference.chain + chain for chain in through]
+        found = all(self.behind(space, (reference.name, *chain))[0].kind != "unbound" for chain in chains)
+        return chains if found else [reference.chain]
+
     def _star_source(self, space: Space, name: str) -> bool:
         return any(self._star_brings(space, node, name) for _, node in space.index.stars)
 
@@ -236,3 +256,8 @@ def _binds_package(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Import) and all(
         alias.asname is None for alias in node.names if alias.name.partition(".")[0] == name or alias.asname == name
     )
+
+
+def _top(alias: ast.alias) -> str:
+    """The name an alias of a plain `import` binds, if it binds the top-level module."""
+    return "" if alias.asname else alias.name.partition(".")[0]

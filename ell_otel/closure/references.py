@@ -96,6 +96,7 @@ class Analysis:
     called: set[str] = field(default_factory=set)
     called_later: set[str] = field(default_factory=set)
     annotated: bool = False
+    read_through: dict[int, list[tuple[str, ...]]] = field(default_factory=dict)  # by id of a name: as a local one
 
     def names(self, use: str, eager: bool | None = None) -> set[str]:
         """Names with that use; `eager` narrows to what happens while the statement executes, or to what does not."""
@@ -221,6 +222,13 @@ def all_arguments(arguments: ast.arguments) -> list[ast.arg]:
     return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *stars]
 
 
+def defaults_of(arguments: ast.arguments) -> Iterator[tuple[ast.arg, ast.expr]]:
+    """The parameters that have defaults, with those."""
+    positional = [*arguments.posonlyargs, *arguments.args]
+    yield from zip(reversed(positional), reversed(arguments.defaults), strict=False)
+    yield from ((a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None)
+
+
 def child_fields(node: ast.AST) -> tuple[str, ...]:
     """Fields that may hold further nodes with names in them, last first, as they go onto a stack."""
     kind = type(node)
@@ -257,6 +265,8 @@ def reads_around(reference: Reference, writes: list[Reference], body: list[ast.s
         end = (statement.end_lineno or 0, statement.end_col_offset or 0)
         binding = [found for found in places if _place(statement) <= found <= end]
         if place <= end:
+            if binding and place < min(binding):  # `x = N if (N := 3) else 0` reads it after all
+                reference.doubtful = any(isinstance(part, ast.NamedExpr) for part in ast.walk(statement))
             return not binding or place < min(binding) or not isinstance(statement, _BRANCHES)
         if isinstance(statement, ast.If) and binding:
             reference.doubtful = True

@@ -12,11 +12,12 @@ import types
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ell_otel.closure.references import CHANGING_FUNCTIONS, all_arguments, chain_of, last_name
+from ell_otel.closure.references import CHANGING_FUNCTIONS, all_arguments, chain_of, defaults_of, last_name
 from ell_otel.closure.scopes import analyse
 from ell_otel.closure.source import Unit
 from ell_otel.closure.spaces import MISSING, Slot, Space
 from ell_otel.closure.statements import Statement
+from ell_otel.closure.wrappers import unwrapped
 
 if TYPE_CHECKING:
     from ell_otel.closure.resolution import Resolution
@@ -199,7 +200,13 @@ class Registrations:
         elif isinstance(live, (dict, list, set, tuple)) and len(live) <= 1000 and _writers(space, name):
             for value in list(live.values() if isinstance(live, dict) else live):
                 members = value if isinstance(value, (tuple, list)) else (value,)
-                yield from (m for m in members if callable(m) and getattr(m, "__qualname__", "") != "<lambda>")
+                yield from (m for m in members if callable(m) and not _is_made_by_a_call(m))
+
+
+def _is_made_by_a_call(value: Any) -> bool:
+    """Whether it has no name at module level: then it is there by the call that made it, which the text shows."""
+    name = getattr(unwrapped(value), "__qualname__", "")
+    return name == "<lambda>" or "<locals>" in name
 
 
 def _writers(space: Space, name: str) -> list[int]:
@@ -258,9 +265,7 @@ def _changes_by_default(statement: Statement, name: str) -> bool:
     node = statement.node
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return False
-    positional = [*node.args.posonlyargs, *node.args.args]
-    pairs = [*zip(reversed(positional), reversed(node.args.defaults), strict=False)]
-    pairs += [(a, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if d is not None]
+    pairs = defaults_of(node.args)
     given = {argument.arg for argument, default in pairs if isinstance(default, ast.Name) and default.id == name}
     return bool(given) and not given.isdisjoint(statement.analysis.changed_locals)
 

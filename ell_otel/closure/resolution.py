@@ -120,7 +120,8 @@ class Resolution(Meanings):
             called, rest = self.behind(space, path)
             if called.space is space or called.kind != "defined":
                 continue
-            if self._registrations.acts(space, path) if rest else (called.space, called.name) in through:
+            acts = rest and self._is_kept(called.space, called.name) and self._registrations.acts(space, path)
+            if acts or (not rest and (called.space, called.name) in through):
                 return True
         return False
 
@@ -142,19 +143,36 @@ class Resolution(Meanings):
             kept.uses.append((reference, slot))
             if reference.node is statement.alias_root and slot.final().kind == "namespace":
                 continue  # those who read the name it gives the module say what they read from it
-            before = kept.position if reference.eager and slot.space is space else None
-            self._note_dotted(space, reference.name, slot, reference.chain)
-            dispensable = reference.annotation or reference.doubtful or statement.is_branching
-            if not _calls_into(reference, slot):
-                self.require(slot, reference.chain, before, dispensable)
-            if "__subclasses__" in reference.chain:
-                self._registrations.ask_for_subclasses(slot.final())
-            self.observe(space, reference.name)
-            if reference.use == "change" and not reference.eager and (module := slot.final().of) is not None:
-                module.assigned |= assigned_attributes(statement.node, reference.name)
+            self._follow_reference(kept, reference, slot)
         for name in statement.binds:
             self.slot(space, name)
             self._follow_registrations(space, name)
+
+    def _follow_reference(self, kept: Kept, reference: Reference, slot: Slot) -> None:
+        space, statement = kept.space, kept.statement
+        before = kept.position if reference.eager and slot.space is space else None
+        self.note_dotted(space, reference.name, slot, reference.chain)
+        dispensable = reference.annotation or reference.doubtful or statement.is_branching
+        if slot.kind == "external":
+            self._keep_changes_of_installed(space, reference, slot)
+        elif not _calls_into(reference, slot):
+            for chain in self.chains(space, statement.analysis, reference):
+                self.require(slot, chain, before, dispensable)
+        if "__subclasses__" in reference.chain:
+            self._registrations.ask_for_subclasses(slot.final())
+        self.observe(space, reference.name)
+        if reference.use == "change" and not reference.eager and (module := slot.final().of) is not None:
+            module.assigned |= assigned_attributes(statement.node, reference.name)
+
+    def _keep_changes_of_installed(self, space: Space, reference: Reference, slot: Slot) -> None:
+        """Keep what a module changes of an installed one that it uses; of those with unrelated parts, of the same."""
+        manifold = slot.module in ("os", "sys") and not slot.attribute
+        part = "environ" if reference.chain[:1] == ("getenv",) else next(iter(reference.chain), "")
+        for position in space.index.changers.get(reference.name, ()):
+            found = (r for r in space.index.statements[position].analysis.references if r.use == "change" and r.eager)
+            parts = {r.chain[0] for r in found if r.chain and r.name == reference.name}
+            if part in parts or not manifold:
+                self.keep_whole(space, position)
 
     def _follow_import(self, kept: Kept, found: LocalImport) -> None:
         """An import inside a function, a branch or a class body: an installed module's stays as it is."""
@@ -307,19 +325,9 @@ class Resolution(Meanings):
                     self.keep_whole(space, position)
         for name in names:
             member = space.members.setdefault(name, self.member(space, name))
-            self._note_dotted(space, name, member, chain[1:])
+            self.note_dotted(space, name, member, chain[1:])
             self.observe(space, name)
             self.require(member, chain[1:], None, dispensable)
-
-    def _note_dotted(self, space: Space, name: str, slot: Slot, chain: tuple[str, ...]) -> None:
-        """For `import a.b`, which binds `a`: keep those of the module's dotted imports that the attributes ask for."""
-        if slot.kind != "external" or slot.attribute or slot.name != slot.module:
-            return
-        statements = (space.index.statements[position] for position in space.index.binders.get(name, ()))
-        nodes = (statement.node for statement in statements)
-        paths = [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names if _root(a) == name]
-        asked = [path for path in paths if tuple(path.split(".")[1:]) == chain[: path.count(".")]]
-        slot.dotted.update(asked or paths[-1:] or [slot.module])
 
     # -- what is noticed
 
@@ -333,8 +341,3 @@ class Resolution(Meanings):
 def _calls_into(reference: Reference, slot: Slot) -> bool:
     """Whether the reference only says that a function of a module is called (`tools.register(x)`, `@tools.program`)."""
     return reference.use == "change" and not reference.chain and slot.final().kind == "namespace"
-
-
-def _root(alias: ast.alias) -> str:
-    """The name an alias of a plain `import` binds, if it binds the top-level module."""
-    return "" if alias.asname else alias.name.partition(".")[0]

@@ -56,13 +56,13 @@ class _Walk(Uses):
         self._arguments(node.args, scope, outside)
         self.annotation(node.returns, outside)
         inside = self.inner("function", outside, eager=False)
-        inside.binds(all_arguments(node.args))
+        inside.takes(node.args)
         self.later(node.body, inside)
 
     def lambda_(self, node: ast.Lambda, scope: Scope) -> None:
         self._arguments(node.args, scope, scope)
         inside = self.inner("function", scope, eager=False)
-        inside.binds(all_arguments(node.args))
+        inside.takes(node.args)
         self.later([node.body], inside)
 
     def class_(self, node: ast.ClassDef, scope: Scope) -> None:

@@ -10,9 +10,9 @@ import tokenize
 from collections.abc import Callable
 
 from ell_otel.closure.parsing import parse_expression
-from ell_otel.closure.references import Analysis, last_name, nodes_in
+from ell_otel.closure.references import Analysis, defaults_of, last_name, nodes_in
 from ell_otel.closure.source import Unit
-from ell_otel.redact import mentions_secret_name, redact, redact_value
+from ell_otel.redact import looks_secret, mentions_secret_name, names_secret, redact, redact_value
 
 Edit = tuple[int, int, str]
 Changes = dict[int, tuple[ast.AST, ast.AST]]
@@ -21,8 +21,10 @@ Changes = dict[int, tuple[ast.AST, ast.AST]]
 # Where literals may be put together: `"a" + "b"`, `"%s" % "a"`, `"".join(["a", "b"])`, `"{}".format("a")`.
 _PUT_TOGETHER = re.compile(r"[\"']\s*\)*\s*[+%]|\.join\(|\.format\(")
 _HOLE = "{\ue000}"
+_LONG = 16  # characters of a value that is no word
 # Functions whose first argument says which value they give, and those whose arguments say how a text is changed.
 _ASKS = re.compile(r"get|read|load|fetch|find|pop|require|resolve|lookup|prompt|input")
+_GIVES_BY_NAME = re.compile(r"(?:^|[._])(?:get|set|put|pop|env|config|header|option|secret|default)")
 _SPEAKS_OF_TEXT = re.compile(
     r"(?:encode|decode|replace|[lr]?strip|r?split|startswith|endswith|removeprefix|removesuffix)$"
 )
@@ -199,7 +201,8 @@ def _names_of_strings(node: ast.AST) -> dict[int, str]:
     for part in nodes_in(node):
         for name, value in _named_values(part):
             for constant in _strings_directly_in(value):
-                found.setdefault(id(constant), name)
+                if id(constant) not in found or names_secret(name):
+                    found[id(constant)] = name
     return found
 
 
@@ -217,11 +220,30 @@ def _named_values(node: ast.AST) -> list[tuple[str, ast.AST]]:
             if isinstance(key, ast.Constant) and isinstance(key.value, str)
         ]
     if isinstance(node, ast.arguments):
-        positional = [*node.posonlyargs, *node.args]
-        pairs = list(zip(reversed(positional), reversed(node.defaults), strict=False))
-        pairs += [(a, d) for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True) if d is not None]
-        return [(argument.arg, default) for argument, default in pairs]
+        return [(argument.arg, default) for argument, default in defaults_of(node)]
+    if isinstance(node, ast.Call):
+        return _named_by_argument(node)
+    if isinstance(node, ast.Tuple) and len(node.elts) == 2:  # a pair, as in `dict([("api_key", "…")])`
+        name, value = _text_of(node.elts[0]), _text_of(node.elts[1])
+        if len(value) >= _LONG and any(c.isdigit() for c in value) and looks_secret(value):
+            return [(name, node.elts[1])]
     return []
+
+
+def _named_by_argument(node: ast.Call) -> list[tuple[str, ast.AST]]:
+    """`os.environ.setdefault("API_KEY", "…")`, `setattr(settings, "api_key", "…")`, `config("DSN", default="…")`."""
+    function = node.func
+    dotted = (
+        f"{last_name(function.value)}.{function.attr}" if isinstance(function, ast.Attribute) else last_name(function)
+    )
+    if not node.args or not _GIVES_BY_NAME.search(dotted):
+        return []
+    values = [*node.args[1:], *(keyword.value for keyword in node.keywords if keyword.arg == "default")]
+    return [(_text_of(name), value) for name, value in zip(node.args, values, strict=False) if _text_of(name)]
+
+
+def _text_of(node: ast.AST) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def _target_names(target: ast.AST) -> list[str]:
@@ -249,10 +271,13 @@ def _strings_directly_in(node: ast.AST) -> list[ast.Constant]:
             todo += [part.body, part.orelse]
         elif isinstance(part, ast.BinOp):
             todo += [part.left, part.right]
+        elif isinstance(part, ast.Lambda):
+            todo.append(part.body)
         elif isinstance(part, ast.Call) and not _SPEAKS_OF_TEXT.match(last_name(part.func)):
             # `os.environ.get("API_KEY", "<default>")`, `SecretStr("…")`
             asks = len(part.args) > 1 or _ASKS.match(last_name(part.func))
             todo += part.args[1:] if asks else part.args
+            todo += [word.value for word in part.keywords if word.arg in ("default", "default_factory")]
     return found
 
 

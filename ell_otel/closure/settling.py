@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ell_otel.closure.references import Analysis, LocalImport, Reference, chain_of, last_name, private, reads_around
+from ell_otel.closure.references import (
+    Analysis,
+    LocalImport,
+    Reference,
+    all_arguments,
+    chain_of,
+    defaults_of,
+    last_name,
+    private,
+    reads_around,
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -25,10 +35,15 @@ class Scope:
     annotation: bool = False
     class_name: str = ""  # of the class around it, for names private to that
     parts: dict[str, list[tuple[ast.Name, tuple[str, ...]]]] = field(default_factory=dict)  # of what a name is a part
+    seconds: dict[str, list[ast.Name]] = field(default_factory=dict)  # second names, with those they are given for
+    defaults: set[str] = field(default_factory=set)  # parameters among them
 
-    def binds(self, arguments: Iterable[ast.arg]) -> None:
-        """Parameters are bound from the start."""
-        self.bound.update(private(argument.arg, self.class_name) for argument in arguments)
+    def takes(self, arguments: ast.arguments) -> None:
+        """Parameters are bound from the start, perhaps to what a name outside means."""
+        self.bound.update(private(argument.arg, self.class_name) for argument in all_arguments(arguments))
+        for argument, default in defaults_of(arguments) if arguments.defaults or arguments.kw_defaults else ():
+            if self.second_name(argument.arg, default):
+                self.defaults.add(argument.arg)
 
     def gives(self, value: ast.expr, *targets: ast.expr) -> None:
         """Names are bound to an object that other names lead to, or to parts of it."""
@@ -38,6 +53,14 @@ class Scope:
             for name in target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]:
                 if isinstance(name, ast.Name):
                     self.parts[name.id] = wholes
+
+    def second_name(self, name: str, value: ast.expr) -> bool:
+        """Whether a name is given to what another one means, or to an attribute of it (`p = shop.prompts`)."""
+        while isinstance(value, ast.Attribute):
+            value = value.value
+        if isinstance(value, ast.Name):
+            self.seconds.setdefault(name, []).append(value)
+        return isinstance(value, ast.Name)
 
 
 def _wholes(value: ast.expr) -> Iterator[tuple[ast.AST, tuple[str, ...]]]:
@@ -91,6 +114,8 @@ class Scopes:
         outer = parent
         while outer.kind == "class" and scope.kind != "type" and outer.parent is not None:
             outer = outer.parent
+        if scope.seconds:
+            self._read_through(scope)
         for reference in scope.references:
             name = reference.name
             if name == "__class__" and outer is not parent:
@@ -103,6 +128,16 @@ class Scopes:
                 scope.imported[name].chains.append(reference.chain)
             elif reference.use == "change":
                 self.out.changed_locals.add(name)
+
+    def _read_through(self, scope: Scope) -> None:
+        """The attributes read through second names, where nothing else is done with those."""
+        for name, meant in scope.seconds.items():
+            uses = [reference for reference in scope.references if reference.name == name]
+            reads = [reference.chain for reference in uses if reference.use == "read"]
+            writes = [reference for reference in uses if reference.use == "write"]
+            assigned = len(meant) - (name in scope.defaults)
+            if reads and all(reads) and len(writes) == assigned and len(reads) + len(writes) == len(uses):
+                self.out.read_through.update((id(root), reads) for root in meant)
 
 
 def _is_around(reference: Reference, scope: Scope) -> bool:

@@ -179,6 +179,8 @@ class Uses(Scopes):
         """In a function, what is changed through `part = TABLE["a"]` is changed of the table."""
         if scope.kind != "module":
             scope.gives(node.value, *node.targets)
+            if len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+                scope.second_name(node.targets[0].id, node.value)
         self.later([*node.targets, node.value], scope)
 
     def loop(self, node: ast.For | ast.AsyncFor, scope: Scope) -> None:

@@ -92,11 +92,3 @@ def test_a_module_loaded_from_a_path_is_in_the_closure(project: Project) -> None
         loose="K = 4\n",
     )
     assert alone(project.capture()).ask() == 4
-
-
-@pytest.mark.xfail(strict=True, reason="a module that a function gives a second name is taken whole")
-def test_a_module_aliased_in_a_function_gives_only_what_is_read(project: Project) -> None:
-    project.write(
-        prompts="SYSTEM = 's'\nOTHER = 'o'\n", main="import prompts\ndef ask():\n    p = prompts\n    return p.SYSTEM\n"
-    )
-    assert "OTHER" not in project.capture().text

@@ -91,3 +91,41 @@ def test_a_key_block_of_several_lines_is_gone_from_text_and_comments(project: Pr
     assert lines[1] not in closure.text
     assert lines[2] not in closure.text
     assert closure.text.count(REDACTED) == 4
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "X = os.getenv('{n}', '{s}')",
+        "X = os.environ.get('{n}', '{s}')",
+        "X = os.environ; X['{n}'] = '{s}'",
+        "X = os.environ; X.setdefault('{n}', '{s}')",
+        "X = type('S', (), {{}}); setattr(X, '{n}', '{s}')",
+        "def config(name, default): return default\nX = config('{n}', default='{s}')",
+        "def Field(default_factory): return default_factory()\nclass X:\n    {n}: str = Field(default_factory=lambda: '{s}')",
+        "def Field(default): return default\nclass X:\n    {n}: str = Field(default=str('{s}'))",
+        "X = dict([('{n}', '{s}')])",
+        "os.environ['{n}'] = '{s}'\nX = os.getenv('{n}')",
+    ],
+)
+def test_a_value_given_by_the_name_of_a_secret_is_gone(project: Project, line: str) -> None:
+    secret = letters(24)
+    project.write(main="import os\n" + line.format(n="COHERE_API_KEY", s=secret) + "\ndef ask(): return X\n")
+    closure = project.capture()
+    assert secret not in closure.text
+    assert REDACTED in closure.text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "X = os.getenv('API_KEY', 'sk-...')",
+        "X = 'the password'.replace('password', 'passphrase2024')",
+        "X = [('password', 'Passwort')]",
+        "X = dict(api_key='ollama')",
+        "X = os.getenv('TOKEN', '<eos>')",
+    ],
+)
+def test_a_placeholder_or_a_word_beside_the_name_of_a_secret_stays(project: Project, line: str) -> None:
+    project.write(main=f"import os\n{line}\ndef ask(): return X\n")
+    assert line in project.capture().text
