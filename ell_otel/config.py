@@ -22,7 +22,7 @@ _CONTENT_SWITCHES: Final = {
     "ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE": ("content", "metadata_only"),
 }
 _ENTRIES: Final = frozenset(
-    {".gitignore", "blobs", "ingest-token", "log", "quarantine", "spool", "store", "store.lock", "token"}
+    {".gitignore", "blobs", "ingest-token", "log", "quarantine", "refused", "spool", "store", "store.lock", "token"}
 )
 _OF_ONE_SIGNAL: Final = {f"{signal}_{name}": name for signal in ("traces", "logs") for name in ("endpoint", "protocol")}
 _SET_BY_US: Final = "ELL_OTEL_SET_BY_US"

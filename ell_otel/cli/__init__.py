@@ -177,7 +177,7 @@ def _operating(commands: Any) -> None:
     spool.add_argument(
         "action",
         choices=["ls", "flush", "repair"],
-        help="list the segments (exit code 1: damage found); hand them on now; take damage out of them",
+        help="list the segments (exit code 1: damage, or some that a collector refused); hand them on; take damage out",
     )
 
     migrate = _command(commands, "migrate", "operating:migrate", "bring the store's tables to this release's schema")

@@ -21,16 +21,23 @@ def spool(arguments: argparse.Namespace, output: Output) -> int:
 
 def _ls(arguments: argparse.Namespace, output: Output) -> int:
     from ell_otel.ingest.repair import look
+    from ell_otel.telemetry.refused import REFUSED_NAME
 
     directory = config.find_directory(settings_of(arguments))
-    segments = look(directory)
-    lines = [(*astuple(each)[:-1], "yes" if each.writing else "no") for each in segments]
-    output.result(segments, lambda console: console.print(table(_COLUMNS, lines)) if lines else None)
+    segments, refused = look(directory), look(directory, REFUSED_NAME)
+    shown = [*segments, *refused]
+    lines = [(*astuple(each)[:-1], "yes" if each.writing else "no") for each in shown]
+    output.result(shown, lambda console: console.print(table(_COLUMNS, lines)) if lines else None)
     waiting, frames = sum(each.waiting for each in segments), sum(each.frames for each in segments)
     output.narrate(
         f"{directory / 'spool'}: {len(segments)} segments, {frames} frames, {waiting} bytes to be taken over"
     )
-    return cli.FOUND if any(each.damaged for each in segments) else cli.OK
+    if refused:
+        output.narrate(
+            f"{directory / REFUSED_NAME}: {sum(each.frames for each in refused)} requests that a collector refused; "
+            f"moved into {directory / 'spool'} they are taken over like any other"
+        )
+    return cli.FOUND if refused or any(each.damaged for each in segments) else cli.OK
 
 
 def _flush(arguments: argparse.Namespace, output: Output) -> int:

@@ -29,9 +29,9 @@ class Look:
     writing: bool
 
 
-def look(directory: Path) -> list[Look]:
-    """The segments of this ``.ell`` folder's spool, oldest first."""
-    return [seen for segment in pending(directory / SPOOL_NAME) if (seen := _look(segment)) is not None]
+def look(directory: Path, folder: str = SPOOL_NAME) -> list[Look]:
+    """The segments of this ``.ell`` folder's spool, or of another folder beside it, oldest first."""
+    return [seen for segment in pending(directory / folder) if (seen := _look(segment)) is not None]
 
 
 def _look(segment: Segment) -> Look | None:
@@ -41,7 +41,8 @@ def _look(segment: Segment) -> Look | None:
     except FileNotFoundError:  # taken over meanwhile
         return None
     frames, damaged = sum(len(batch.frames) for batch in batches), sum(batch.damaged for batch in batches)
-    return Look(segment.path.name, size, segment.backlog(), frames, damaged, writing)
+    name = "/".join(segment.path.parts[-2 if segment.path.parent.name != SPOOL_NAME else -1 :])
+    return Look(name, size, segment.backlog(), frames, damaged, writing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 ``put`` never waits and never does I/O. The thread gathers records into requests of 2 to 3 MiB, since servers count
 bytes (gRPC's limit is 4 MiB) and not records. A request that is too large, or that holds something the server cannot
-take, is halved until the culprit is alone: it is dropped, or sent without its contents where its size was the reason,
+take, is halved until the culprit is alone: it is put aside, or sent without its contents where its size was the reason,
 and everything else arrives. While nobody listens, the same request is tried again after growing pauses and the queue
 fills; beyond its bound records are dropped. Every drop is counted and told.
 """
@@ -18,6 +18,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
@@ -52,6 +53,7 @@ class Signal(Generic[T]):
     encode: Callable[[Sequence[T]], bytes]
     weigh: Callable[[T], int]  # bytes it takes in memory, about
     lighter: Callable[[T], T | None]  # the same without what makes it large; None where there is no such thing
+    aside: Callable[[bytes], Path | None]  # keeps a request that is refused for what it holds; where
     lost: Callable[[Sequence[T], int, ExportError], None]  # of these records so many
     taken: Callable[[], None]
 
@@ -218,7 +220,7 @@ class Sender(Generic[T]):
                 continue
             smaller = self._smaller(part, answer, size) if invalid <= MAX_INVALID else []
             if not smaller:
-                self._lose(part, f"{self._transport.to} refused {len(part)} {self._signal.name}: {answer.reason}")
+                self._refused(part, answer)
             waiting += smaller
         return True
 
@@ -238,7 +240,7 @@ class Sender(Generic[T]):
         try:
             payload = self._signal.encode(part)
         except Exception as error:  # a value that no check foresaw: halving finds it
-            return Answer(Verdict.INVALID, f"it cannot be encoded: {error!r}"), 0
+            return Answer(Verdict.INVALID, f"it cannot be encoded: {error!r}", unsent=True), 0
         if len(payload) > MAX_BYTES and len(part) > 1:
             return Answer(Verdict.TOO_LARGE), len(payload)
         attempt = 0
@@ -294,6 +296,13 @@ class Sender(Generic[T]):
         elif answer.reason:
             tell("partial success", f"{self._transport.to} says: {answer.reason}")
         self._signal.taken()
+
+    def _refused(self, part: Sequence[T], answer: Answer) -> None:
+        where = None
+        if answer.verdict is not Verdict.REFUSED and not answer.unsent:
+            where = self._signal.aside(self._signal.encode(part))
+        kept = f". They are kept in {where}" if where else ""
+        self._lose(part, f"{self._transport.to} refused {len(part)} {self._signal.name}: {answer.reason}{kept}")
 
     def _lose(self, records: Sequence[T], reason: str, count: int | None = None) -> None:
         self._signal.lost(records, len(records) if count is None else count, ExportError(reason))

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
@@ -25,6 +26,7 @@ from ell_otel.errors import ExportError
 from ell_otel.telemetry.batches import Sender, Signal
 from ell_otel.telemetry.guard import tell
 from ell_otel.telemetry.processors import CONTENT, with_attributes
+from ell_otel.telemetry.refused import Refused
 from ell_otel.telemetry.segments import Kind
 from ell_otel.telemetry.spool import SegmentWriter
 from ell_otel.telemetry.transport import LOGS, TRACES, connect, destination
@@ -121,8 +123,25 @@ class Remote:
     def __init__(self, settings: config.Settings, losses: Losses, unsent: Callable[[str, str], None]) -> None:
         self._losses = losses
         self._unsent = unsent
-        spans = Signal("spans", _encode_spans, _span_weight, _without_contents, self._spans_lost, losses.report)
-        events = Signal("events", _encode_logs, _event_weight, lambda _: None, self._events_lost, losses.report)
+        self._refused = Refused(settings)
+        spans = Signal(
+            "spans",
+            encode=_encode_spans,
+            weigh=_span_weight,
+            lighter=_without_contents,
+            aside=partial(self._refused.keep, Kind.TRACES),
+            lost=self._spans_lost,
+            taken=losses.report,
+        )
+        events = Signal(
+            "events",
+            encode=_encode_logs,
+            weigh=_event_weight,
+            lighter=lambda _: None,
+            aside=partial(self._refused.keep, Kind.LOGS),
+            lost=self._events_lost,
+            taken=losses.report,
+        )
         bounds = settings.queue_bytes, settings.exit_ms / 1000
         self.spans: Sender[ReadableSpan] = Sender(spans, connect(TRACES, *destination(settings, TRACES)), *bounds)
         self.events: Sender[ReadableLogRecord] = Sender(events, connect(LOGS, *destination(settings, LOGS)), *bounds)
@@ -133,6 +152,7 @@ class Remote:
         for join, done in closing:
             if done is not None:
                 join(done)
+        self._refused.close()
 
     def _spans_lost(self, spans: Sequence[ReadableSpan], count: int, error: ExportError) -> None:
         self._losses.add(count, error)

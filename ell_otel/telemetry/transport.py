@@ -60,13 +60,14 @@ class Verdict(Enum):
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer to a request. ``rejected`` records of a taken one were not; ``wait_s`` is what the server asked for.
-    ``late`` is one that did not come in time."""
+    ``late`` is one that did not come in time; ``unsent`` stands for one to a request that could not even be made."""
 
     verdict: Verdict
     reason: str = ""
     rejected: int = 0
     wait_s: float | None = None
     late: bool = False
+    unsent: bool = False
 
 
 class Transport(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import threading
@@ -20,7 +21,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 import ell_otel as ell
-from ell_otel.telemetry import batches, providers
+from ell_otel import cli
+from ell_otel.telemetry import batches, guard, providers
+from ell_otel.telemetry.segments import Kind, pending
+from ell_otel.testing import recorded
 
 
 def start(url: str, protocol: str = "http/protobuf", **settings: Any) -> providers.Pipeline:
@@ -112,13 +116,15 @@ def test_a_span_too_large_by_itself_arrives_without_its_contents_and_all_others_
     assert "without its contents" in caplog.text
 
 
-def test_one_invalid_span_is_dropped_counted_and_told_and_the_rest_arrives(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_invalid_span_is_put_aside_counted_and_told_and_the_rest_arrives(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     def poisoned(path: str, body: bytes) -> tuple[int, dict[str, str], bytes] | None:
         bad = path.endswith("traces") and any(span.name == "0017" for span in spans_of(body))
         return (400, {}, b"") if bad else None
 
     with http_collector(poisoned) as collector, caplog.at_level(logging.WARNING):
-        start(collector.url)
+        start(collector.url, dir=tmp_path / ".ell")
         spans(100)
         assert ell.flush()
         assert collector.names() == [name for name in numbers(100) if name != "0017"]
@@ -127,6 +133,42 @@ def test_one_invalid_span_is_dropped_counted_and_told_and_the_rest_arrives(caplo
     counts = {each.key: each.value.int_value for each in loss.attributes}
     assert (loss.event_name, counts["ell.loss.count"]) == ("ell.loss", 1)
     assert "refused 1 spans: 400" in caplog.text
+    assert f"kept in {tmp_path / '.ell' / 'refused'}" in caplog.text
+    (segment,) = pending(tmp_path / ".ell" / "refused")
+    (frame,) = segment.read().frames
+    assert (frame.kind, [span.name for span in spans_of(frame.payload)]) == (Kind.TRACES, ["0017"])
+    providers.reset()
+    assert cli.main(["spool", "ls", "--json", "--dir", str(tmp_path / ".ell")]) == cli.FOUND
+    (row,) = json.loads(capsys.readouterr().out)["data"]
+    assert (row["segment"], row["frames"]) == (f"refused/{segment.path.name}", 1)
+
+
+def test_a_refused_span_that_is_moved_into_the_spool_arrives_in_the_store(tmp_path: Path) -> None:
+    with http_collector(lambda path, body: (400, {}, b"")) as collector:
+        start(collector.url, dir=tmp_path / ".ell")
+        spans(1)
+        ell.flush()
+        providers.reset()
+    (segment,) = pending(tmp_path / ".ell" / "refused")
+    (tmp_path / ".ell" / "spool").mkdir()
+    segment.path.rename(tmp_path / ".ell" / "spool" / segment.path.name)
+    assert [span.name for span in recorded(tmp_path / ".ell").spans] == ["0000"]
+    assert cli.main(["spool", "flush", "--dir", str(tmp_path / ".ell")]) == cli.OK
+    assert not pending(tmp_path / ".ell" / "spool")
+
+
+def test_where_nothing_can_be_put_aside_the_loss_is_counted_and_the_rest_arrives(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    guard.raise_faults(False)
+    (tmp_path / "file").touch()
+    with http_collector(lambda path, body: (400, {}, b"") if b"0003" in body else None) as collector:
+        start(collector.url, dir=tmp_path / "file" / ".ell")
+        spans(10)
+        assert ell.flush()
+        assert collector.names() == [name for name in numbers(10) if name != "0003"]
+    assert "refused 1 spans: 400" in caplog.text
+    assert "kept in" not in caplog.text
 
 
 def test_a_server_that_takes_nothing_is_not_asked_for_each_span() -> None:
