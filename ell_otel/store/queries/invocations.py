@@ -60,24 +60,25 @@ def invocations(
 ) -> list[Invocation]:
     """A page of invocations, newest first. ``before`` is the ``cursor`` of the last one of the page before.
 
-    Contents are read only to search them. Raises ``NotFoundError`` for an unknown program or version and
-    ``StoreError`` for a status or cursor that is none.
+    Looked for in the newest spans first, and further back while the page is not full. Contents are read only to search
+    them. Raises ``NotFoundError`` for an unknown program or version and ``StoreError`` for a status or cursor that is
+    none.
     """
     wanted = wanted or InvocationFilter()
     conditions, parameters = _conditions(store, wanted)
-    last = None
+    newest = search.LAST_NS
     if before:
         nanoseconds, span_id = _parse_cursor(before)
         conditions.append("(Started, SpanId) < (fromUnixTimestamp64Nano({last_ns:Int64}, 'UTC'), {last_span:String})")
         parameters |= {"last_ns": nanoseconds, "last_span": span_id}
-        last = datetime.fromtimestamp(nanoseconds // 10**9, UTC)
-    if not wanted.text:
-        return _completed(store, _page(store, conditions, parameters, limit))
-    said, needles = search.condition(wanted.text)
+        newest = nanoseconds
+    if wanted.text:
+        said, needles = search.condition(wanted.text)
+        conditions.append(said)
+        parameters |= needles
     heads: list[dict[str, Any]] = []
-    for since in search.spans_of_time(store, wanted.since, last):
-        within = [*conditions, said, "Started >= {from:DateTime64(9)}"]
-        heads = _page(store, within, {**parameters, **needles, "from": since}, limit)
+    for span in search.spans_of_time(store, wanted.since, newest, said=bool(wanted.text)):
+        heads += _page(store, conditions, {**parameters, **span}, limit - len(heads))
         if len(heads) >= limit:
             break
     return _completed(store, heads)
@@ -86,8 +87,8 @@ def invocations(
 def _page(store: Store, conditions: list[str], parameters: dict[str, object], limit: int) -> list[dict[str, Any]]:
     return store.query(
         f"""
-        SELECT {_HEAD} FROM {semconv.TABLE_INVOCATIONS}
-        WHERE {" AND ".join(conditions) or "1"}
+        SELECT {_HEAD} FROM {semconv.TABLE_SPANS} FINAL
+        WHERE {" AND ".join([search.WITHIN, "Kind IN ('invocation', 'both')", *conditions])}
         ORDER BY Started DESC, SpanId DESC LIMIT {{page:UInt32}}
         """,
         {**parameters, "page": limit},
@@ -116,6 +117,7 @@ def find_invocation(store: Store, id_or_prefix: str) -> InvocationDetail:
         WHERE TraceId = {{trace:String}} AND SpanId = {{span:String}} AND {_NEAR.format("Started")} LIMIT 1
         """,
         span,
+        search.SETTINGS,
     )
     messages = store.query(
         f"SELECT StatusMessage FROM {semconv.TABLE_INVOCATIONS} "
@@ -156,6 +158,7 @@ def trace(store: Store, trace_id: str) -> list[TraceSpan]:
         ORDER BY Timestamp, span_id LIMIT 1 BY span_id
         """,
         {"trace": wanted, **seen},
+        search.SETTINGS,
     )
     if not rows:
         raise NotFoundError(f"no trace has the id {trace_id!r}; list invocations with `ell-otel invocations`")
@@ -280,6 +283,7 @@ def _inferences(store: Store, span: Mapping[str, object]) -> tuple[Inference, ..
         ORDER BY Started, span_id
         """,
         span,
+        search.SETTINGS,
     )
     return tuple(Inference(**row) for row in rows)  # type: ignore[arg-type]
 

@@ -25,7 +25,7 @@ def _runs(key: str, where: str) -> str:
     return f"""(
     SELECT {key} AS run_key, toNullable(count()) AS invocations, toNullable(countIf(StatusCode = 'Error')) AS errors,
         toNullable(quantile(0.5)(Duration) / 1e6) AS p50_ms, toNullable(quantile(0.95)(Duration) / 1e6) AS p95_ms
-    FROM {semconv.TABLE_INVOCATIONS} WHERE {where} GROUP BY run_key
+    FROM {semconv.TABLE_SPANS} FINAL WHERE Kind IN ('invocation', 'both') AND {where} GROUP BY run_key
 )"""
 
 

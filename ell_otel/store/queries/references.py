@@ -19,11 +19,18 @@ _HASH: Final = re.compile(r"(?:c1:)?([0-9a-f]{6,64})")
 _NUMBER: Final = re.compile(r"v?([0-9]{1,9})")
 _SHOWN: Final = 8
 
-# Every version with its number. It reads only keys and times, a few bytes for each version.
+# Every version with its number. It reads only keys and times, a few bytes for each version; from the tables, since
+# planning the many columns of the view of versions takes longer than that.
 NUMBERED: Final = f"""(
     SELECT ProgramName, ProgramVersion, min(FirstSeen) AS First,
         row_number() OVER (PARTITION BY ProgramName ORDER BY First, ProgramVersion) AS VersionNumber
-    FROM {semconv.TABLE_PROGRAM_VERSIONS}
+    FROM (
+        SELECT ProgramName, ProgramVersion, FirstSeen FROM {semconv.TABLE_PROGRAM_SOURCES}
+        UNION ALL
+        SELECT ProgramName, toString(ProgramVersion) AS ProgramVersion, min(Started) AS FirstSeen
+        FROM {semconv.TABLE_SPANS} WHERE ProgramName != '' AND ProgramVersion != ''
+        GROUP BY ProgramName, ProgramVersion
+    )
     GROUP BY ProgramName, ProgramVersion
 )"""
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final, cast
 
 from ell_otel import semconv
 from ell_otel.store.client import Store
 
-# Without this the engine rewrites the map elements below, and no longer sees that it has an index for them.
+# Without this the engine reads each element of a map by itself, which reads the map again for each, and no longer sees
+# that it has an index for those below.
 SETTINGS: Final[Mapping[str, object]] = {"optimize_functions_to_subcolumns": 0}
 
 # As in the index, letter for letter. A newline is an escape in JSON, whose letter would cling to the word after it.
@@ -29,12 +30,25 @@ SAID: Final = (
     "SpanAttributes['gen_ai.input.messages'], ' ', SpanAttributes['gen_ai.output.messages'])), '\\\\n', ' ')"
 )
 _WORD: Final = re.compile("[0-9a-z]+")
-_FIRST_STEP: Final = timedelta(hours=1)
+
+_AT: Final = "fromUnixTimestamp64Nano({{{}:Int64}}, 'UTC')"
+
+# A stretch of time, and where what was said by an invocation that began in it can be.
+WITHIN: Final = f"Started > {_AT.format('after')} AND Started <= {_AT.format('until')}"
+_SAID_WITHIN: Final = f"Timestamp > {_AT.format('after')} AND Timestamp <= {_AT.format('said')}"
+# As the view of invocations has it: looking the spans up there first takes as long as finding them.
+_INVOCATION_ID: Final = (
+    "multiIf(SpanAttributes['ell.invocation.id'] != '', SpanAttributes['ell.invocation.id'], "
+    "SpanAttributes['ell.program.name'] != '', concat(left(TraceId, 16), SpanId), '')"
+)
+LAST_NS: Final = 2**63 - 1  # what a DateTime64(9) can say
+AT_ONCE: Final = 10_000  # spans to look through first
 _GROWTH: Final = 8
+_MARGIN_NS: Final = 86_400 * 10**9
 
 
 def condition(text: str) -> tuple[str, dict[str, object]]:
-    """What invocations must meet whose spans say ``text``, and its parameters. It asks for a ``from`` as well.
+    """What invocations must meet whose spans say ``text``, and its parameters; a span of time has the others.
 
     GLOBAL is for a cluster: a shard's invocations are looked for among the spans of all. One server takes no notice.
     """
@@ -49,26 +63,41 @@ def condition(text: str) -> tuple[str, dict[str, object]]:
         ways.append(f"({' AND '.join(parts)})")
     return (
         f"""InvocationId GLOBAL IN (
-    SELECT InvocationId FROM {semconv.TABLE_SPANS}
-    WHERE Started >= {{from:DateTime64(9)}} AND Kind != 'duplicate' AND (TraceId, SpanId) GLOBAL IN (
-        SELECT TraceId, SpanId FROM {semconv.TABLE_TRACES}
-        WHERE Timestamp >= {{from:DateTime64(9)}} AND ({" OR ".join(ways)})
-    )
+    SELECT {_INVOCATION_ID} FROM {semconv.TABLE_TRACES}
+    WHERE {_SAID_WITHIN} AND SpanAttributes['ell.duplicate'] = '' AND ({" OR ".join(ways)})
 )""",
         parameters,
     )
 
 
-def spans_of_time(store: Store, since: datetime | None, before: datetime | None) -> Iterator[datetime]:
-    """Times to search from, ever further back, ending with ``since`` or the beginning."""
-    (row,) = store.query(f"SELECT min(Started) AS first, max(Started) AS last FROM {semconv.TABLE_SPANS}")
-    first, last = cast("datetime", row["first"]), cast("datetime", row["last"])
-    first, last = max(first, since or first), min(last, before or last)
-    step = _FIRST_STEP
-    while last - step > first:
-        yield last - step
+def spans_of_time(
+    store: Store, since: datetime | None = None, until_ns: int = LAST_NS, *, said: bool = False
+) -> Iterator[dict[str, int]]:
+    """Stretches of time from the newest back to ``since`` or the beginning, each longer than the one before it.
+
+    They are parameters of ``WITHIN``, in nanoseconds, and with ``said`` of ``condition`` as well: what an invocation
+    said was said before it ended, or hardly later, so the longest one of all tells how far to look. The first
+    stretch is about as long as a page of answers takes, going by how many spans there are in all of time.
+    """
+    (row,) = store.query(
+        f"SELECT toUnixTimestamp64Nano(min(Started)) AS first, toUnixTimestamp64Nano(max(Started)) AS last, "
+        f"count() AS spans FROM {semconv.TABLE_SPANS}"
+    )
+    first, last, spans = (cast("int", row[name]) for name in ("first", "last", "spans"))
+    step = (last - first) * AT_ONCE // max(spans, 1) + 1
+    first = max(first, int(since.timestamp()) * 10**9 if since else first) - 1
+    last = min(last, until_ns)
+    longest = _MARGIN_NS + (_longest(store) if said else 0)
+    while until_ns > first:
+        after = max(last - step, first)
+        yield {"after": after, "until": until_ns, "said": min(until_ns + longest, LAST_NS)}
+        until_ns = after
         step *= _GROWTH
-    yield first.astimezone(UTC)
+
+
+def _longest(store: Store) -> int:
+    (row,) = store.query(f"SELECT max(Duration) AS longest FROM {semconv.TABLE_SPANS}")
+    return cast("int", row["longest"])
 
 
 def _forms(text: str) -> list[str]:

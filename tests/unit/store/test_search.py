@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
+import pytest
 from store_rows import T0, hash_of, id_of, inference, invocation, rows_of
 
 from ell_otel.store.client import Store
@@ -43,7 +44,8 @@ def test_whole_words_are_found_whatever_their_case_and_however_json_wrote_them(o
     assert _found(store, "uokk") == _found(store, "quokka first") == []
 
 
-def test_a_search_goes_back_in_time_until_the_page_is_full(opened: Open) -> None:
+def test_a_search_goes_back_in_time_until_the_page_is_full(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "AT_ONCE", 1)
     store = opened()
     migrate(store)
     for number, hours in enumerate((0, 30, 900, 901), 1):
@@ -53,10 +55,31 @@ def test_a_search_goes_back_in_time_until_the_page_is_full(opened: Open) -> None
     (second,) = invocations(store, InvocationFilter(text="rare"), limit=2)[1:]
     after = invocations(store, InvocationFilter(text="rare"), limit=9, before=second.cursor)
     assert [each.id for each in after] == [id_of(2), id_of(1)]
-    steps = list(search.spans_of_time(store, None, None))
-    assert steps == sorted(steps, reverse=True)
-    assert steps[0] == datetime.fromtimestamp(T0 // 10**9, UTC) + timedelta(hours=900)
-    assert len(steps) == 5
+    steps = list(search.spans_of_time(store))
+    assert len(steps) > 1
+    assert all(newer["after"] == older["until"] for newer, older in itertools.pairwise(steps))
+    assert steps[0]["until"] == search.LAST_NS
+    assert steps[-1]["after"] < T0
+
+
+def test_what_an_invocation_said_days_after_it_began_is_found(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "AT_ONCE", 1)
+    store = opened()
+    migrate(store)
+    messages = {"gen_ai.input.messages": '"late word"'}
+    write(store, rows_of(invocation(1, "a.b", hash_of("1"), Duration=200 * HOUR)))
+    write(store, rows_of(inference(1, "a.b", hash_of("1"), "m", {}, attributes=messages, Timestamp=T0 + 190 * HOUR)))
+    _say(store, 2, '"late word"', T0 + 2_000 * HOUR)
+    assert _found(store, "late word") == [id_of(2), id_of(1)]
+
+
+def test_the_span_of_a_second_instrumentation_is_not_searched(opened: Open) -> None:
+    store = opened()
+    migrate(store)
+    said = {"gen_ai.input.messages": '"twice told"', "ell.duplicate": "true"}
+    write(store, rows_of(invocation(1, "a.b", hash_of("1"))))
+    write(store, rows_of(inference(1, "a.b", hash_of("1"), "m", {}, attributes=said)))
+    assert _found(store, "twice told") == []
 
 
 def test_the_index_of_words_is_asked(opened: Open) -> None:
