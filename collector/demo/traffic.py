@@ -20,11 +20,13 @@ from ell_otel.testing import FakeModel
 
 MAILS = 20
 PAUSE_S = 15.0
+LATENCY_S = 0.05
 
 
 def main(rounds: int) -> None:
     """The app as it is in the first round of five, and edited in the others."""
-    with tempfile.TemporaryDirectory() as name, FakeModel(demo.reply, latency_s=0.05) as model:
+    latency_s = 0.0 if rounds else LATENCY_S  # who asks for a few rounds waits for them
+    with tempfile.TemporaryDirectory() as name, FakeModel(demo.reply, latency_s=latency_s) as model:
         folder = Path(name)
         for turn in range(rounds) if rounds else count():
             _write(folder, edited=turn % 5 > 0)

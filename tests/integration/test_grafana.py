@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,9 @@ def served(directory: Path) -> Iterator[dict[str, int]]:
             server.communicate(timeout=60)  # read to its end: a server that says goodbye to nobody does not end
 
 
+@cache
 def _seen(grafana: Grafana, name: str) -> dict[str, str]:
+    """The variables of a dashboard that somebody has opened and chosen in, asked for once."""
     values = grafana.opened(BY_NAME[name])
     if name == "program":
         return values | {"program": "app.draft"} | _versions(grafana)
