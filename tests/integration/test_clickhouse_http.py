@@ -208,7 +208,7 @@ def test_a_session_that_is_asked_for_must_be_there(front: Front) -> None:
 def test_a_session_answers_one_request_at_a_time(front: Front) -> None:
     slow = threading.Thread(target=front.ask, args=("SELECT sleep(1)",), kwargs={"session_id": "busy"})
     slow.start()
-    while not running(front):
+    while slow.is_alive() and not running(front):
         time.sleep(0.01)
     codes = set()
     while slow.is_alive():
