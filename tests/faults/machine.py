@@ -9,8 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -108,9 +109,13 @@ def cgroup(controller: str, limit: str, value: int) -> Iterator[list[str]]:
         (group / limit).write_text(str(value))
         yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
     finally:
-        for line in (group / "cgroup.procs").read_text().split():
-            os.kill(int(line), 9)
-        subprocess.run(["rmdir", str(group)], check=False, capture_output=True)
+        until = time.monotonic() + 20
+        while group.exists() and time.monotonic() < until:  # what dies is in it until it is dead
+            with suppress(OSError):
+                for line in (group / "cgroup.procs").read_text().split():
+                    os.kill(int(line), 9)
+                group.rmdir()
+            time.sleep(0.02)
 
 
 # With the monotonic clock left alone, libfaketime 0.9.10 fails Python's sleep, which is until a time of that clock.

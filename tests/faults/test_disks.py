@@ -76,7 +76,7 @@ def exactly(folder: Path, calls: int) -> tuple[int, int]:
 def test_a_spool_that_turns_read_only_costs_counted_telemetry_until_it_is_mended(disk: Disk, tmp_path: Path) -> None:
     app = App(disk.mount / ".ell", tmp_path / "app.py")
     app.work("before")
-    time.sleep(0.5)  # synced by now: this disk forgets what was not
+    time.sleep(2)  # ten intervals, synced by now: this disk forgets what was not
     disk.fail()
     app.work("while it is read-only")
     disk.mend()

@@ -58,7 +58,7 @@ import sys
 from ell_otel.config import resolve
 from ell_otel.store.client import open_store
 from ell_otel.store.migrate import migrate
-with open_store(resolve({}, dir=sys.argv[1]), purpose="migrate") as store: migrate(store)
+with open_store(resolve({}, dir=sys.argv[1]), purpose="migrate", wait_s=50) as store: migrate(store)
 """
 
 
