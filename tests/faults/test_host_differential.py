@@ -143,6 +143,7 @@ def test_forked_children_send_to_the_collector_and_nothing_is_sent_twice(tmp_pat
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
             OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
             OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="SPAN_ONLY",
+            ELL_OTEL_EXIT_MS="20000",
         )
         assert done.stdout == "[0, 0, 0]\n", done.stderr
         attributes = [{each.key: each.value.string_value for each in span.attributes} for span in collector.spans]

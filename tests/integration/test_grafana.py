@@ -88,7 +88,7 @@ def grafana(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grafana]:
     directory = tmp_path_factory.mktemp("served") / ".ell"
     with served(directory) as ports:
         sent = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{ports['OTLP/HTTP']}", "OTEL_SERVICE_NAME": "mail"}
-        contents = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"}
+        contents = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY", "ELL_OTEL_EXIT_MS": "20000"}
         environment = {name: value for name, value in os.environ.items() if name != "ELL_OTEL_DIR"} | sent | contents
         subprocess.run([sys.executable, TRAFFIC, "2"], env=environment, check=True, timeout=300, capture_output=True)
         made = Grafana(ports["ClickHouse HTTP"], (directory / "token").read_text().strip())
