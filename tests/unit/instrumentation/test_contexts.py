@@ -73,9 +73,16 @@ def test_a_generator_called_wrongly_says_so_at_the_call_as_a_bare_one_does(
     assert not folder.exists()
 
 
+@pytest.fixture
+def swept() -> None:
+    """What earlier tests have left to garbage collection warns now, and not in a test of warnings."""
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
+
+
 @pytest.mark.parametrize("given", [(), (1, 2, 3)])
 def test_a_coroutine_function_called_wrongly_says_so_at_the_call_as_a_bare_one_does(
-    given: tuple[int, ...], folder: Path, recwarn: pytest.WarningsRecorder
+    given: tuple[int, ...], folder: Path, swept: None, recwarn: pytest.WarningsRecorder
 ) -> None:
     with pytest.raises(TypeError, match=r"later\(\) (missing|takes)"):
         later(*given)  # type: ignore[arg-type,call-arg]
@@ -84,7 +91,7 @@ def test_a_coroutine_function_called_wrongly_says_so_at_the_call_as_a_bare_one_d
     assert not folder.exists()
 
 
-def test_a_coroutine_that_nobody_awaits_is_warned_of_once_by_its_name(folder: Path) -> None:
+def test_a_coroutine_that_nobody_awaits_is_warned_of_once_by_its_name(folder: Path, swept: None) -> None:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         forgotten: Any = later("text")
@@ -96,7 +103,9 @@ def test_a_coroutine_that_nobody_awaits_is_warned_of_once_by_its_name(folder: Pa
     assert not folder.exists()
 
 
-def test_a_coroutine_that_is_awaited_or_closed_is_not_warned_of(folder: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_coroutine_that_is_awaited_or_closed_is_not_warned_of(
+    folder: Path, swept: None, recwarn: pytest.WarningsRecorder
+) -> None:
     assert asyncio.run(later("text")) == "text"
     later("text").close()  # type: ignore[attr-defined]
     gc.collect()
