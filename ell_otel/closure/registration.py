@@ -58,8 +58,8 @@ class Registrations:
         return found
 
     def _callers(self, space: Space, name: str) -> Iterator[tuple[Space, str]]:
-        """Functions that call another one, as far as they stand in modules that have to do with the closure."""
-        pattern = re.compile(rf"(?<!\w){name}\s*\(")
+        """Functions that call another one or hand it on, in modules that have to do with the closure."""
+        pattern = re.compile(rf"(?<!\w){name}\s*[(,)]|\breturn\s+{name}\b")
         for other in self._resolution.spaces_with(space, name):
             for unit in other.index.units:
                 for match in pattern.finditer(unit.text):
@@ -67,7 +67,8 @@ class Registrations:
                     statement = other.index.statements[position] if position is not None else None
                     if statement is None or not statement.is_definition:
                         continue
-                    paths = (path.split(".") for path in statement.analysis.called_later if path.endswith(name))
+                    reads = (r for r in statement.analysis.references if r.use == "read" and not r.eager)
+                    paths = [(r.name, *r.chain) for r in reads if (r.chain[-1] if r.chain else r.name) == name]
                     meant = (self._resolution.behind(other, path) for path in paths)
                     if any((slot.space, slot.name, rest) == (space, name, ()) for slot, rest in meant):
                         yield from ((other, n) for n in statement.binds)

@@ -325,6 +325,20 @@ router = Router()
 other = Router()  # unused
 @router.get("/home")
 def home(): return 1
+# form: registered by a partial of a function that registers
+import functools
+HANDLERS = {}
+def on(event, *, priority=0):
+    return functools.partial(_add, event, priority)
+def _add(event, priority, fn):
+    HANDLERS.setdefault(event, []).append((priority, fn))
+    return fn
+@on("start")
+def first(): return "1"
+@on("start", priority=2)
+def second(): return "2"
+def third(): return "3"  # unused
+def ask(): return [f() for _, f in sorted(HANDLERS["start"], key=lambda p: p[0])]
 """
 )
 

@@ -92,3 +92,13 @@ def test_a_module_loaded_from_a_path_is_in_the_closure(project: Project) -> None
         loose="K = 4\n",
     )
     assert alone(project.capture()).ask() == 4
+
+
+@pytest.mark.xfail(strict=True, reason="which operators of an object change it is not to be read from a statement")
+def test_an_object_changed_by_an_operator_for_no_value_is_whole(project: Project) -> None:
+    project.write(
+        main="class Chain:\n    def __init__(self): self.parts = []\n"
+        "    def __lshift__(self, part): self.parts.append(part)\n"
+        "CHAIN = Chain()\nCHAIN << 'a'\ndef ask(): return CHAIN.parts\n"
+    )
+    assert alone(project.capture()).ask() == ["a"]
