@@ -165,13 +165,17 @@ class Resolution(Meanings):
             module.assigned |= assigned_attributes(statement.node, reference.name)
 
     def _keep_changes_of_installed(self, space: Space, reference: Reference, slot: Slot) -> None:
-        """Keep what a module changes of an installed one that it uses; of those with unrelated parts, of the same."""
+        """Keep what a module changes of an installed one that it uses; of those with unrelated parts, of the same.
+
+        What an installed decorator is put on is not among it: a library's users have that in common, and no more.
+        """
         manifold = slot.module in ("os", "sys") and not slot.attribute
         part = "environ" if reference.chain[:1] == ("getenv",) else next(iter(reference.chain), "")
         for position in space.index.changers.get(reference.name, ()):
-            found = (r for r in space.index.statements[position].analysis.references if r.use == "change" and r.eager)
-            parts = {r.chain[0] for r in found if r.chain and r.name == reference.name}
-            if part in parts or not manifold:
+            statement = space.index.statements[position]
+            found = (r for r in statement.analysis.references if r.use == "change" and r.eager)
+            parts = {r.chain[:1] for r in found if r.name == reference.name and (r.chain or slot.attribute)}
+            if parts and not statement.is_definition and ((part,) in parts or not manifold):
                 self.keep_whole(space, position)
 
     def _follow_import(self, kept: Kept, found: LocalImport) -> None:

@@ -101,6 +101,34 @@ import json, decimal
 decimal.getcontext().prec = 5  # loose
 json.encoder.MARK = 1
 def ask(): return json.encoder.MARK
+# form: installed decorators on what is not used
+import functools, prompts
+import ell_otel as ell
+@ell.program
+def other(mail): return ell.score("concise", 1.0)  # unused
+@ell.tool
+def look(x: int) -> int: return x  # unused
+@functools.lru_cache
+def slow(x): return prompts.OTHER  # unused
+if prompts.SYSTEM:  # unused
+    @functools.cache
+    def also(x): return x
+@functools.total_ordering
+class Order:
+    def __lt__(self, other): return True  # unused
+@functools.lru_cache(maxsize=2)
+def ask(): return prompts.SYSTEM
+# file: prompts.py
+SYSTEM = 's'
+OTHER = 'o'  # unused
+# form: a decorator that an installed module made, on what is not used
+from decimal import DefaultContext, Decimal
+from unittest import mock
+@mock.patch("os.getcwd")
+def other(): return 1  # unused
+@mock.patch.dict("os.environ")
+def another(): return 1  # unused
+def ask(): return str(Decimal(1)), mock.sentinel.a.name
 # form: environment set for another name
 import os
 os.environ["ELL_TEST_R"] = "r"
