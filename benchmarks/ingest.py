@@ -1,15 +1,19 @@
-"""How fast `ell-otel serve` stores OTLP, against rotel as the ceiling: `python benchmarks/ingest.py`.
+"""How fast `ell-otel serve` stores OTLP, against rotel before the same store: `python benchmarks/ingest.py`.
 
 Every row is the same payloads sent over OTLP/HTTP by the same eight connections to a fresh server in a process of its
 own. Spans are model calls and the programs they stand in, with messages of words that compress like text.
 
 * ``serve``: chDB with fsync; a request is acknowledged when it is durable.
+* ``rotel, front``: rotel exports to a server's ClickHouse port, which inserts into the same tables; it acknowledges
+  what it holds in memory.
 * ``rotel, black hole``: decodes and throws away, acknowledging before that: what the senders alone can do here.
-  Needs `pip install --pre rotel==0.0.1a15`; left out where it is not installed.
+  Both need `pip install --pre rotel==0.0.1a15`, and are left out where it is not installed.
 
-Rows/s and MB/s are of stored spans, from the first request until the last one is in the table (of rotel: until the last
-acknowledgement). CPU is the server's, user and system; p50 and p99 are of acknowledgements. "Visible" is the time from
-sending one more span to an idle server until a query finds it. Memory is the server's peak, chDB included.
+Rows/s and MB/s are of stored spans, from the first request until the last one is in the table (into the black hole:
+until the last acknowledgement). CPU is user and system, of all the processes that take part but the sender; p50 and p99
+are of acknowledgements. "Visible" is the time from sending one more span to an idle server until a query finds it.
+Memory is the sum of the processes' peaks (VmHWM), chDB included; what chDB takes by itself is the row ``front, idle``:
+the peak of a server after an insert of one span.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +47,12 @@ Text = Sequence[bytes]
 
 @dataclass(frozen=True)
 class Server:
-    """A server to send to; ``clickhouse`` is the port of its ClickHouse interface with the token, where it has one."""
+    """What is sent to: its processes, the port, and the ClickHouse interface of the store behind it, where it has one:
+    the port, and the tokens of reader and inserter."""
 
-    pid: int
+    pids: tuple[int, ...]
     http: int
-    clickhouse: tuple[int, str] | None = None
+    clickhouse: tuple[int, str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,8 @@ def served(*options: str) -> Iterator[Server]:
     try:
         assert process.stdout is not None
         listening = {each["name"]: each["port"] for each in json.loads(process.stdout.readline())["data"]}
-        token = (folder / ".ell" / "token").read_text().strip()
-        front = listening.get("ClickHouse HTTP")
-        yield Server(process.pid, listening["OTLP/HTTP"], (front, token) if front else None)
+        reader, inserter = ((folder / ".ell" / name).read_text().strip() for name in ("token", "ingest-token"))
+        yield Server((process.pid,), listening["OTLP/HTTP"], (listening["ClickHouse HTTP"], reader, inserter))
     finally:
         process.terminate()
         process.wait(30)
@@ -117,13 +121,26 @@ def served(*options: str) -> Iterator[Server]:
 
 
 @contextmanager
-def black_hole() -> Iterator[Server]:
+def front() -> Iterator[Server]:
+    """rotel, exporting to the ClickHouse interface of a server of ours."""
+    with served() as store:
+        assert store.clickhouse is not None
+        port, _, token = store.clickhouse
+        user = ["--clickhouse-exporter-user", "ingest", "--clickhouse-exporter-password", token]
+        where = ["--clickhouse-exporter-endpoint", f"http://127.0.0.1:{port}", *user]
+        with rotel("clickhouse", *where, "--clickhouse-exporter-database", "default") as sender:
+            yield Server(store.pids + sender.pids, sender.http, store.clickhouse)
+
+
+@contextmanager
+def rotel(exporter: str, *options: str) -> Iterator[Server]:
     ports = [_free_port(), _free_port()]
-    options = ["--exporter", "blackhole", "--otlp-http-endpoint", f"127.0.0.1:{ports[0]}"]
-    process = subprocess.Popen([ROTEL, "start", *options, "--otlp-grpc-endpoint", f"127.0.0.1:{ports[1]}"])
+    listen = ["--otlp-http-endpoint", f"127.0.0.1:{ports[0]}", "--otlp-grpc-endpoint", f"127.0.0.1:{ports[1]}"]
+    command = [ROTEL, "start", "--exporter", exporter, *listen, *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _await_port(ports[0])
-        yield Server(process.pid, ports[0])
+        yield Server((process.pid,), ports[0])
     finally:
         process.terminate()
         process.wait(30)
@@ -158,12 +175,12 @@ def _await_port(port: int) -> None:
 
 def measure(server: Server, bodies: Text, per_request: int) -> Result:
     _post(http.client.HTTPConnection("127.0.0.1", server.http), bodies[0])  # warm
-    cpu = _cpu_s(server.pid)
+    _await_rows(server, per_request)
+    cpu = _cpu_s(server.pids)
     started = time.perf_counter()
     waits, refused = _send_all(server.http, bodies[1:])
     acked = time.perf_counter() - started
-    while server.clickhouse and _stored(server) < len(bodies) * per_request:
-        time.sleep(0.01)
+    _await_rows(server, len(bodies) * per_request)
     took = time.perf_counter() - started
     sent = sum(map(len, bodies[1:])) / 1e6
     rows = (len(bodies) - 1) * per_request
@@ -171,11 +188,11 @@ def measure(server: Server, bodies: Text, per_request: int) -> Result:
         rows_s=rows / took,
         behind_s=took - acked,
         mb_s=sent / took,
-        cpu_us=(_cpu_s(server.pid) - cpu) / rows * 1e6,
+        cpu_us=(_cpu_s(server.pids) - cpu) / rows * 1e6,
         p50_ms=statistics.median(waits) * 1e3,
         p99_ms=sorted(waits)[int(len(waits) * 0.99)] * 1e3,
         visible_ms=_visible(server) if server.clickhouse else None,
-        peak_mb=_peak_mb(server.pid),
+        peak_mb=_peak_mb(server.pids),
         refused=refused,
     )
 
@@ -230,31 +247,28 @@ def _visible(server: Server) -> float:
     return statistics.median(times)
 
 
-def _stored(server: Server) -> int:
-    """By the server's own count, which costs it nothing: a query now would wait for the merges."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.http)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("ell_otel_stored_spans_total"))
+def _await_rows(server: Server, count: int) -> None:
+    while server.clickhouse and _rows(server) < count:
+        time.sleep(0.05)
 
 
 def _rows(server: Server, where: str = "") -> int:
     assert server.clickhouse is not None
-    port, token = server.clickhouse
+    port, token, _ = server.clickhouse
     connection = http.client.HTTPConnection("127.0.0.1", port)
     headers = {"X-ClickHouse-User": "reader", "X-ClickHouse-Key": token}
     connection.request("POST", "/", f"SELECT count() FROM otel_traces{where}", headers)
     return int(connection.getresponse().read())
 
 
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _cpu_s(pids: Sequence[int]) -> float:
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
-def _peak_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+def _peak_mb(pids: Sequence[int]) -> float:
+    lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def main() -> None:
@@ -266,9 +280,9 @@ def main() -> None:
     print(f"{'':26}{'B/span':>7}" + "".join(f"{head:>9}" for head in heads))
     for size, (count, per_request) in SIZES.items():
         bodies = payloads(size, int(count * options.scale), per_request)
-        rows = {"serve": served(*options.serve)}
+        rows: dict[str, AbstractContextManager[Server]] = {"serve": served(*options.serve)}
         if ROTEL:
-            rows["rotel, black hole"] = black_hole()
+            rows |= {"rotel, front": front(), "rotel, black hole": rotel("blackhole")}
         for name, server in rows.items():
             with server as up:
                 got = measure(up, bodies, per_request)
