@@ -12,8 +12,7 @@ own. Spans are model calls and the programs they stand in, with messages of word
 Rows/s and MB/s are of stored spans, from the first request until the last one is in the table (into the black hole:
 until the last acknowledgement). CPU is user and system, of all the processes that take part but the sender; p50 and p99
 are of acknowledgements. "Visible" is the time from sending one more span to an idle server until a query finds it.
-Memory is the sum of the processes' peaks (VmHWM), chDB included; what chDB takes by itself is the row ``front, idle``:
-the peak of a server after an insert of one span.
+Memory is the sum of the processes' peaks (VmHWM), chDB's own 300 MB and more included.
 """
 
 from __future__ import annotations

@@ -19,9 +19,10 @@ from ell_otel.ingest.sink import Sink
 from ell_otel.telemetry.segments import SPOOL_NAME, Frame, Segment, clear_away, pending, taking
 
 # A delivery costs about the same for one span as for a thousand, and every script run leaves a segment of its own; so
-# frames are gathered over segments up to these.
+# frames are gathered over segments up to these. Large parts are few, and merged less often; what bounds the size is
+# memory, of which a delivery takes several times its bytes.
 _FRAMES_PER_DELIVERY: Final = 5_000
-_BYTES_PER_DELIVERY: Final = 8 << 20
+_BYTES_PER_DELIVERY: Final = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from ell_otel.config import Settings, find_directory, make_directory
 from ell_otel.errors import ConfigError, InstrumentationError, StoreError, StoreLockedError
 from ell_otel.store.explain import explain, hide_password
 from ell_otel.store.lock import STORE_NAME, Lock, LockInfo, holder, read_lock
+from ell_otel.store.memory import engine_limit
 
 __all__ = ["LockInfo", "Store", "open_store", "read_lock"]
 
@@ -38,17 +39,19 @@ _NO_PARAMETERS: Final[Mapping[str, object]] = {}
 _POLL_S: Final = 0.05
 _CONNECT_TIMEOUT_S: Final = 5
 
-# What a laptop can spare. The pool runs merges; chDB's own default is sized for a server.
-_CHDB_OPTIONS: Final = {"max_server_memory_usage": 2 << 30, "background_pool_size": 2}
+_MERGING_THREADS: Final = 2  # chDB's own default is sized for a server
 
 # Compiling a query to machine code takes 200 ms, at its third run; ours take 20 to 50 without. Rows may be left out
-# before their copies are (FINAL), by the filter and by an index, since copies are equal in every column.
+# before their copies are (FINAL), by the filter and by an index, since copies are equal in every column. The index of
+# words is made by merges, not by inserts, of which it would be half the cost: words in what has not been merged yet are
+# looked for in the text itself.
 _CHDB_SETTINGS: Final = {
     "compile_expressions": 0,
     "compile_aggregate_expressions": 0,
     "compile_sort_description": 0,
     "optimize_move_to_prewhere_if_final": 1,
     "use_skip_indexes_if_final_exact_mode": 0,
+    "exclude_materialize_skip_indexes_on_insert": "idx_text",
 }
 
 # Held while any client or handle of the engine is made in this process, whoever makes it.
@@ -222,7 +225,8 @@ def _open_local(path: Path, settings: Settings, purpose: str, deadline: float) -
 
 
 def _with_chdb(path: Path, lock: Lock) -> Store:
-    engine = {"interface": "chdb", "path": str(path), "chdb_options": _CHDB_OPTIONS, "settings": _CHDB_SETTINGS}
+    options = {"max_server_memory_usage": engine_limit(), "background_pool_size": _MERGING_THREADS}
+    engine = {"interface": "chdb", "path": str(path), "chdb_options": options, "settings": _CHDB_SETTINGS}
     return _checked(Store(str(path), engine, lock))
 
 

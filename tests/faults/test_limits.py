@@ -146,7 +146,7 @@ def test_a_query_that_takes_too_much_memory_is_refused_and_the_server_goes_on_re
 
 
 def test_a_server_killed_for_want_of_memory_loses_nothing_it_had_acknowledged(tmp_path: Path) -> None:
-    """The engine takes up to two gigabytes, whatever the container has: in less the kernel may kill us."""
+    """The limit is made smaller once the engine has read it, and then the kernel kills us."""
     ledger = Ledger()
     with cgroup("memory", "memory.limit_in_bytes", 1 << 30) as head:
         server = Server(tmp_path / ".ell", *head)

@@ -26,7 +26,7 @@ from ell_otel.telemetry.spool import SegmentWriter
 T0 = 1_760_000_000_000_000_000
 
 
-def spans(first: int, count: int = 1) -> bytes:
+def spans(first: int, count: int = 1, text: str = "") -> bytes:
     request = ExportTraceServiceRequest()
     scope = request.resource_spans.add().scope_spans.add()
     for number in range(first, first + count):
@@ -38,6 +38,7 @@ def spans(first: int, count: int = 1) -> bytes:
             "ell.program.name": "a.b",
             "ell.program.version": "c1:" + "1" * 64,
             "ell.invocation.id": f"{number:032x}",
+            "ell.invocation.result": text,
         }.items():
             span.attributes.add(key=key).value.string_value = value
     return request.SerializeToString()
@@ -109,14 +110,18 @@ def test_a_segment_that_is_still_written_is_taken_as_far_as_it_goes(directory: P
     assert queries.counts(store).spans == 3
 
 
+def backlog(directory: Path) -> Path:
+    """400 spans in 40 MB: more than one insert takes."""
+    return spool(directory, *((Kind.TRACES, spans(first, 10, "ab" * 50_000)) for first in range(1, 401, 10)))
+
+
 def test_more_than_fits_one_read_and_one_insert_is_taken_in_steps(directory: Path, store: Store) -> None:
-    payload = spans(1, 3000)
-    spool(directory, *((Kind.TRACES, payload) for _ in range(12)))
+    backlog(directory)
     steps: list[int] = []
-    assert drain(directory, StoreSink(store), progress=lambda done, _total: steps.append(done)).spans == 36_000
+    assert drain(directory, StoreSink(store), progress=lambda done, _total: steps.append(done)).spans == 400
     assert len(steps) > 1
     assert steps == sorted(steps)
-    assert queries.counts(store).invocations == 3000
+    assert queries.counts(store).invocations == 400
     assert left(directory) == []
 
 
