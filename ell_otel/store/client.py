@@ -39,7 +39,7 @@ _NO_PARAMETERS: Final[Mapping[str, object]] = {}
 _POLL_S: Final = 0.05
 _CONNECT_TIMEOUT_S: Final = 5
 
-_MERGING_THREADS: Final = 2  # chDB's own default is sized for a server
+_CHDB_OPTIONS: Final = {"background_pool_size": 2}  # for merges; chDB's own default is sized for a server
 
 # Compiling a query to machine code takes 200 ms, at its third run; ours take 20 to 50 without. Rows may be left out
 # before their copies are (FINAL), by the filter and by an index, since copies are equal in every column. The index of
@@ -225,7 +225,7 @@ def _open_local(path: Path, settings: Settings, purpose: str, deadline: float) -
 
 
 def _with_chdb(path: Path, lock: Lock) -> Store:
-    options = {"max_server_memory_usage": engine_limit(), "background_pool_size": _MERGING_THREADS}
+    options = {**_CHDB_OPTIONS, "max_server_memory_usage": engine_limit()}
     engine = {"interface": "chdb", "path": str(path), "chdb_options": options, "settings": _CHDB_SETTINGS}
     return _checked(Store(str(path), engine, lock))
 
