@@ -52,6 +52,7 @@ class Effects:
         self._registrations = registrations
         self._looked_at: dict[Space, int] = {}  # how many of a module's statements have been
         self._glances: dict[str, _Glance | None] = {}
+        self._imported: dict[str, list[str]] = {}
         self._reached: dict[str, list[tuple[Space, int]]] = {}  # by module: the import statements that execute it
 
     def follow(self) -> None:
@@ -96,8 +97,14 @@ class Effects:
             seen.add(module)
             if glance is not None:
                 yield module
-                package = str(getattr(sys.modules[module], "__package__", "") or "")
-                todo += [name for found in glance.imports for name in _modules_of(found, package)]
+                todo += self._imported_by(module, glance)
+
+    def _imported_by(self, module: str, glance: _Glance) -> list[str]:
+        if module not in self._imported:
+            package = str(getattr(sys.modules[module], "__package__", "") or "")
+            names = (name for node in glance.imports for name in _modules_of(node, package))
+            self._imported[module] = list(dict.fromkeys(names))
+        return self._imported[module]
 
     def _glance(self, module: str) -> _Glance | None:
         if module not in self._glances:

@@ -31,6 +31,7 @@ _CHANGE = re.compile(
 _PART = re.compile(r"^[ \t]+(?:for\b.*?\bin|\w+[ \t]*=)[ \t]*(?:\w+\([ \t]*)?([^\W\d]\w*)", re.MULTILINE)
 _GIVEN = re.compile(rf"\b(?:{'|'.join(sorted(CHANGING_FUNCTIONS))})\s*\(\s*(\w+)")
 _DEFAULT = re.compile(r"\w\s*=\s*([^\W\d]\w*)\s*[,)]")
+_HANDED = re.compile(r"(?<!\w)([^\W\d]\w*+)\s*+[(,)]|\breturn\s+(\w+)\b")
 _GLOBAL = re.compile(r"\bglobal\s+([\w ,\t]+)")
 _COLLECTING_METHODS = frozenset({"append", "add", "update", "setdefault", "register", "insert"})
 
@@ -41,6 +42,8 @@ class Registrations:
     def __init__(self, resolution: Resolution) -> None:
         self._resolution = resolution
         self._collecting: dict[Slot, bool] = {}
+        self._calling: dict[tuple[Space, str], dict[Space, list[tuple[Space, str]]]] = {}  # found so far, by module
+        self._handing: dict[Unit, dict[str, list[int]]] = {}
 
     def positions(self, space: Space, name: str) -> list[int]:
         """Positions of the module's own statements that put themselves, or something, into the name's object."""
@@ -59,19 +62,32 @@ class Registrations:
 
     def _callers(self, space: Space, name: str) -> Iterator[tuple[Space, str]]:
         """Functions that call another one or hand it on, in modules that have to do with the closure."""
-        pattern = re.compile(rf"(?<!\w){name}\s*[(,)]|\breturn\s+{name}\b")
+        known = self._calling.setdefault((space, name), {})
         for other in self._resolution.spaces_with(space, name):
-            for unit in other.index.units:
-                for match in pattern.finditer(unit.text):
-                    position = other.index.statement_at(unit.filename, unit.line_at(match.start()))
-                    statement = other.index.statements[position] if position is not None else None
-                    if statement is None or not statement.is_definition:
-                        continue
-                    reads = (r for r in statement.analysis.references if r.use == "read" and not r.eager)
-                    paths = [(r.name, *r.chain) for r in reads if (r.chain[-1] if r.chain else r.name) == name]
-                    meant = (self._resolution.behind(other, path) for path in paths)
-                    if any((slot.space, slot.name, rest) == (space, name, ()) for slot, rest in meant):
-                        yield from ((other, n) for n in statement.binds)
+            if other not in known:
+                known[other] = list(self._callers_in(other, space, name))
+            yield from known[other]
+
+    def _callers_in(self, other: Space, space: Space, name: str) -> Iterator[tuple[Space, str]]:
+        for unit in other.index.units:
+            for line in self._lines_handing(unit, name):
+                position = other.index.statement_at(unit.filename, line)
+                statement = other.index.statements[position] if position is not None else None
+                if statement is None or not statement.is_definition:
+                    continue
+                reads = (r for r in statement.analysis.references if r.use == "read" and not r.eager)
+                paths = [(r.name, *r.chain) for r in reads if (r.chain[-1] if r.chain else r.name) == name]
+                meant = (self._resolution.behind(other, path) for path in paths)
+                if any((slot.space, slot.name, rest) == (space, name, ()) for slot, rest in meant):
+                    yield from ((other, n) for n in statement.binds)
+
+    def _lines_handing(self, unit: Unit, name: str) -> list[int]:
+        """Lines of the text where a name looks called, handed on or returned; one look tells it of every name."""
+        if unit not in self._handing:
+            known = self._handing[unit] = {}
+            for match in _HANDED.finditer(unit.text):
+                known.setdefault(match[1] or match[2], []).append(unit.line_at(match.start()))
+        return self._handing[unit].get(name, [])
 
     def acts(self, space: Space, path: Sequence[str]) -> bool:
         """Whether a method of the user's, called for no value, changes the object it is called on."""

