@@ -8,6 +8,7 @@ contents of files read at import. So run-time state never reaches a closure, and
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -165,17 +166,17 @@ class Resolution(Meanings):
             module.assigned |= assigned_attributes(statement.node, reference.name)
 
     def _keep_changes_of_installed(self, space: Space, reference: Reference, slot: Slot) -> None:
-        """Keep what a module changes of an installed one that it uses; of those with unrelated parts, of the same.
+        """Keep what a module changes of an installed one that it uses; of Python's own, where it uses the same part.
 
         What an installed decorator is put on is not among it: a library's users have that in common, and no more.
         """
-        manifold = slot.module in ("os", "sys") and not slot.attribute
+        pythons = slot.module.partition(".")[0] in sys.stdlib_module_names and not slot.attribute
         part = "environ" if reference.chain[:1] == ("getenv",) else next(iter(reference.chain), "")
         for position in space.index.changers.get(reference.name, ()):
             statement = space.index.statements[position]
             found = (r for r in statement.analysis.references if r.use == "change" and r.eager)
             parts = {r.chain[:1] for r in found if r.name == reference.name and (r.chain or slot.attribute)}
-            if parts and not statement.is_definition and ((part,) in parts or not manifold):
+            if parts and not statement.is_definition and ((part,) in parts or not pythons):
                 self.keep_whole(space, position)
 
     def _follow_import(self, kept: Kept, found: LocalImport) -> None:

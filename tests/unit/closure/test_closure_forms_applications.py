@@ -129,6 +129,12 @@ def other(): return 1  # unused
 @mock.patch.dict("os.environ")
 def another(): return 1  # unused
 def ask(): return str(Decimal(1)), mock.sentinel.a.name
+# form: a part of one of Python's modules that is changed, and another that is used
+import textwrap, typing
+def fake(x): return x
+textwrap.shorten_ = fake  # unused
+if not hasattr(typing, "Whatever"): typing.Whatever = fake  # unused
+def ask(x: typing.Any = 1): return textwrap.dedent(" a")
 # form: environment set for another name
 import os
 os.environ["ELL_TEST_R"] = "r"
