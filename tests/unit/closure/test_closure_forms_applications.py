@@ -131,7 +131,7 @@ def another(): return 1  # unused
 def ask(): return str(Decimal(1)), mock.sentinel.a.name
 # form: a part of one of Python's modules that is changed, and another that is used
 import textwrap, typing
-def fake(x): return x
+def fake(x): return x  # unused
 textwrap.shorten_ = fake  # unused
 if not hasattr(typing, "Whatever"): typing.Whatever = fake  # unused
 def ask(x: typing.Any = 1): return textwrap.dedent(" a")
