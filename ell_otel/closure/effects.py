@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ell_otel.closure.parsing import parse_quietly
 from ell_otel.closure.quiet import let_go_when_quiet
-from ell_otel.closure.registration import Registrations
+from ell_otel.closure.registration import Registrations, runs_programs
 from ell_otel.closure.source import absolute_import, is_installed
 from ell_otel.closure.spaces import Slot, Space, declared_global
 
@@ -127,9 +127,43 @@ class Effects:
                 for name in kept.statement.binds:
                     if lasting and not declared_global(space, name):
                         continue
+                    if self._resolution.readings.only_changes(self._resolution.slot(space, name)):
+                        continue
                     changed.add((space, name))
                     through |= self._registrations.through(space, name)
         return changed, through
+
+    def keep_changes_between(self) -> bool:
+        """Keep the statements by which the closure's modules change what another of them binds; whether any was new."""
+        found = False
+        through: set[tuple[Space, str]] | None = None
+        for space in list(self._resolution.order):
+            for position in () if space.cells is not None else space.index.reaching_out:
+                kept = space.kept.get(position)
+                if kept is None or not kept.followed:
+                    through = self.open_to_change()[1] if through is None else through
+                    if self._changes_another(space, position, through):
+                        self._resolution.keep_whole(space, position)
+                        found = True
+        return found
+
+    def _changes_another(self, space: Space, position: int, through: set[tuple[Space, str]]) -> bool:
+        """Whether a statement changes something kept of another module, or calls a function of it that does."""
+        statement = space.index.statements[position]
+        for reference in statement.analysis.references:
+            if reference.use == "change" and reference.eager:
+                changed, _ = self._resolution.behind(space, (reference.name, *reference.chain))
+                decorated = statement.is_definition and self._resolution.readings.only_changes(changed)
+                if changed.space is not space and _is_kept(changed.space, changed.name) and not decorated:
+                    return True
+        for path in () if runs_programs(space, statement, self._resolution.roots[:1]) else statement.calls:
+            called, rest = self._resolution.behind(space, path)
+            if called.space is space or called.kind != "defined":
+                continue
+            acts = rest and _is_kept(called.space, called.name) and self._registrations.acts(space, path)
+            if acts or (not rest and (called.space, called.name) in through):
+                return True
+        return False
 
     def _positions(
         self, space: Space, changed: set[tuple[Space, str]], through: set[tuple[Space, str]]
@@ -165,6 +199,11 @@ class Effects:
         if name not in space.index.binders and not space.index.stars:
             return None
         return self._resolution.behind(space, (name, *chain))[0]
+
+
+def _is_kept(space: Space, name: str) -> bool:
+    positions = space.index.bindings(name)
+    return any(position in space.kept for position in positions) or (not positions and name in space.slots)
 
 
 def _is_lasting(node: ast.stmt) -> bool:

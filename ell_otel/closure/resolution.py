@@ -16,9 +16,10 @@ from ell_otel.closure.effects import Effects
 from ell_otel.closure.files import Files
 from ell_otel.closure.meanings import Meanings, is_code
 from ell_otel.closure.nested import NestedFunctions
+from ell_otel.closure.readings import Readings
 from ell_otel.closure.rebinding import keep_earlier_bindings
 from ell_otel.closure.references import ImportCall, LocalImport, Reference, assigned_attributes, renamed_import_calls
-from ell_otel.closure.registration import Registrations, runs_programs
+from ell_otel.closure.registration import Registrations
 from ell_otel.closure.source import absolute_import
 from ell_otel.closure.spaces import MISSING, Kept, Slot, Space
 from ell_otel.closure.statements import reads_of
@@ -39,12 +40,13 @@ class Resolution(Meanings):
         self.order: list[Space] = []  # spaces in the order they were first needed
         self.values = Values(self)
         self.nested = NestedFunctions(self)
+        self.readings = Readings(self.spaces)
         self._registrations = Registrations(self)
         self._files = Files(self)
         self._effects = Effects(self, self._registrations)
         self._todo: list[Kept] = []
-        self._required: set[tuple[int, tuple[str, ...], int | None]] = set()
-        self._pending: list[tuple[Slot, tuple[str, ...], int | None, bool]] = []
+        self._required: set[tuple[int, tuple[str, ...], int | None, bool]] = set()
+        self._pending: list[tuple[Slot, tuple[str, ...], int | None, bool, bool]] = []
 
     def incomplete(self, warning: str) -> None:
         """Note a part that could not be had."""
@@ -82,7 +84,7 @@ class Resolution(Meanings):
 
     def follow_all(self) -> None:
         """Until nothing is left to follow: every reference of every kept statement is resolved and kept too."""
-        while self._todo or self._pending or self._keep_changes_from_outside():
+        while self._todo or self._pending or self._effects.keep_changes_between():
             if self._pending:
                 self._satisfy(*self._pending.pop())
             elif self._todo:
@@ -91,44 +93,9 @@ class Resolution(Meanings):
                 self._effects.follow()
                 keep_earlier_bindings(self)
 
-    def _keep_changes_from_outside(self) -> bool:
-        """Keep the statements by which the closure's modules change what another of them binds; whether any was new."""
-        found = False
-        through: set[tuple[Space, str]] | None = None
-        for space in list(self.order):
-            for position in () if space.cells is not None else space.index.reaching_out:
-                kept = space.kept.get(position)
-                if kept is None or not kept.followed:
-                    through = self._effects.open_to_change()[1] if through is None else through
-                    if self._changes_another(space, position, through):
-                        self.keep_whole(space, position)
-                        found = True
-        return found
-
     def spaces_with(self, space: Space, word: str) -> list[Space]:
         """The modules that may speak of a name of one of them: itself, the closure's, those imported for effects."""
         return list(dict.fromkeys([space, *self.order, *self._effects.spaces_with(word)]))
-
-    def _changes_another(self, space: Space, position: int, through: set[tuple[Space, str]]) -> bool:
-        """Whether a statement changes something kept of another module, or calls a function of it that does."""
-        statement = space.index.statements[position]
-        for reference in statement.analysis.references:
-            if reference.use == "change" and reference.eager:
-                changed, _ = self.behind(space, (reference.name, *reference.chain))
-                if changed.space is not space and self._is_kept(changed.space, changed.name):
-                    return True
-        for path in () if runs_programs(space, statement, self.roots[:1]) else statement.calls:
-            called, rest = self.behind(space, path)
-            if called.space is space or called.kind != "defined":
-                continue
-            acts = rest and self._is_kept(called.space, called.name) and self._registrations.acts(space, path)
-            if acts or (not rest and (called.space, called.name) in through):
-                return True
-        return False
-
-    def _is_kept(self, space: Space, name: str) -> bool:
-        positions = space.index.bindings(name)
-        return any(position in space.kept for position in positions) or (not positions and name in space.slots)
 
     def _follow(self, kept: Kept) -> None:
         space, statement = kept.space, kept.statement
@@ -146,19 +113,20 @@ class Resolution(Meanings):
                 continue  # those who read the name it gives the module say what they read from it
             self._follow_reference(kept, reference, slot)
         for name in statement.binds:
-            self.slot(space, name)
-            self._follow_registrations(space, name)
+            if not self.readings.only_changes(self.slot(space, name)):
+                self._follow_registrations(space, name)
 
     def _follow_reference(self, kept: Kept, reference: Reference, slot: Slot) -> None:
         space, statement = kept.space, kept.statement
         before = kept.position if reference.eager and slot.space is space else None
         self.note_dotted(space, reference.name, slot, reference.chain)
         dispensable = reference.annotation or reference.doubtful or statement.is_branching
+        changing = reference.name in statement.changes and id(reference.node) in statement.changed_nodes
         if slot.kind == "external":
             self._keep_changes_of_installed(space, reference, slot)
-        elif not _calls_into(reference, slot):
+        elif not _calls_into(reference, slot) and (reference.use != "change" or not changing):
             for chain in self.chains(space, statement.analysis, reference):
-                self.require(slot, chain, before, dispensable)
+                self.require(slot, chain, before, dispensable, changing)
         if "__subclasses__" in reference.chain:
             self._registrations.ask_for_subclasses(slot.final())
         self.observe(space, reference.name)
@@ -233,25 +201,32 @@ class Resolution(Meanings):
 
     # -- what a slot rests on
 
-    def require(self, slot: Slot, chain: tuple[str, ...], before: int | None, dispensable: bool) -> None:
+    def require(
+        self, slot: Slot, chain: tuple[str, ...], before: int | None, dispensable: bool, changing: bool = False
+    ) -> None:
         """See to it that what stands behind the slot is kept; `chain` are the attributes read from it.
 
         `before` bounds the statements of its own module that count. What is dispensable may be missing: names in
-        annotations, and in branches that may not be taken.
+        annotations, and in branches that may not be taken. `changing` is a name that the statement only changes.
         """
-        key = (id(slot), chain, before)
+        key = (id(slot), chain, before, changing)
         if key not in self._required:
             self._required.add(key)
-            self._pending.append((slot, chain, before, dispensable))
+            self._pending.append((slot, chain, before, dispensable, changing))
 
-    def _satisfy(self, slot: Slot, chain: tuple[str, ...], before: int | None, dispensable: bool) -> None:
+    def _satisfy(
+        self, slot: Slot, chain: tuple[str, ...], before: int | None, dispensable: bool, changing: bool
+    ) -> None:
+        meant = slot.final()
+        if meant.kind == "defined" and self.readings.note(meant, changing and bool(chain)):
+            self._follow_registrations(meant.space, meant.name)
         if slot.kind == "defined":
             self._satisfy_defined(slot, chain, before)
         elif slot.kind == "alias" and slot.target is not None:
             self._keep_alias(slot, chain)
-            self.require(slot.target, chain, None, dispensable)
+            self.require(slot.target, chain, None, dispensable, changing)
         elif slot.kind == "namespace" and slot.of is not None:
-            self._require_member(slot.of, chain, dispensable)
+            self._require_member(slot.of, chain, dispensable, changing)
         elif slot.kind == "value":
             for piece in slot.pieces:
                 if isinstance(piece, Slot):
@@ -262,6 +237,8 @@ class Resolution(Meanings):
     def _satisfy_defined(self, slot: Slot, chain: tuple[str, ...], before: int | None) -> None:
         index = slot.space.index
         positions = index.bindings(slot.name, before)
+        if self.readings.only_changes(slot):
+            positions = [p for p in positions if not index.statements[p].decorates_by(slot.name)]
         if not positions:  # bound by functions that declare it `global`
             self.order += [slot.space] if slot.space not in self.order else []
             self._follow_registrations(slot.space, slot.name)
@@ -315,12 +292,14 @@ class Resolution(Meanings):
                 self.keep(slot.space, position).aliases.add(slot.name)
         module = slot.final().kind == "namespace"
         for position in index.changers.get(slot.name, ()):
+            if index.statements[position].decorates_by(slot.name) and self.readings.only_changes(slot.final()):
+                continue
             references = index.statements[position].analysis.references
             chains = [r.chain[:1] for r in references if r.use == "change" and r.name == slot.name and r.eager]
             if not module or (chain and chain[:1] in chains):
                 self.keep_whole(slot.space, position)
 
-    def _require_member(self, space: Space, chain: tuple[str, ...], dispensable: bool) -> None:
+    def _require_member(self, space: Space, chain: tuple[str, ...], dispensable: bool, changing: bool) -> None:
         if chain:
             names = [chain[0]]
         else:  # the module itself is handed on: everything it binds may be asked of it
@@ -332,7 +311,7 @@ class Resolution(Meanings):
             member = space.members.setdefault(name, self.member(space, name))
             self.note_dotted(space, name, member, chain[1:])
             self.observe(space, name)
-            self.require(member, chain[1:], None, dispensable)
+            self.require(member, chain[1:], None, dispensable, changing)
 
     # -- what is noticed
 

@@ -100,6 +100,15 @@ class Statement:
             return frozenset()
         return frozenset(self.analysis.names("change", eager=True))
 
+    def decorates_by(self, name: str) -> bool:
+        """Whether it changes the name's object only in that its decorators are methods of it."""
+        return self.is_definition and name not in self.binds
+
+    @remembered
+    def changed_nodes(self) -> frozenset[int]:
+        """The ids of the names whose objects it changes there, its decorators' among them."""
+        return frozenset(id(r.node) for r in self.analysis.references if r.use == "change" and r.eager)
+
     @remembered
     def applies(self) -> frozenset[str]:
         """Names it hands itself or something else to while it executes: decorators, base classes, functions called."""

@@ -135,6 +135,46 @@ def fake(x): return x  # unused
 textwrap.shorten_ = fake  # unused
 if not hasattr(typing, "Whatever"): typing.Whatever = fake  # unused
 def ask(x: typing.Any = 1): return textwrap.dedent(" a")
+# form: a command of a group that an installed class makes
+import click
+@click.group()
+def cli(): pass
+@cli.command()
+def other(): return 1  # unused
+cli.short_help = "short"
+@cli.command()
+@click.option("--x")
+def named(x): return helper(x)
+def ask(): return named.name, len(named.params), named.callback(1)
+def helper(x): return x
+# form: a command of a group whose commands are asked for
+import click
+@click.group()
+def cli(): pass
+@cli.command()
+def other(): return 1
+@cli.command()
+def named(): return sorted(cli.commands)
+def ask(): return named.callback()
+# form: a function put on an object of an installed class
+from web import cli
+import web
+@cli.result_callback()
+def ask(x=1): return helper(x)
+@web.cli.command()
+def another(): return 2  # unused
+def helper(x): return x
+def changed(): return cli.name  # unused
+# file: web.py
+import click, web2
+cli = click.Group("web")
+cli.help = HELP = "all of it"
+@cli.command()
+def other(): return 1  # unused
+# file: web2.py
+def register():  # unused
+    import web
+    web.cli.command()(register)
 # form: environment set for another name
 import os
 os.environ["ELL_TEST_R"] = "r"
