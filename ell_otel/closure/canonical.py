@@ -174,9 +174,11 @@ class _Uses:
     def reaching(self, numbers: set[int]) -> set[int]:
         """Statements that, executing, read a name bound by one of these definitions or by what leads to them."""
         executing: set[int] = set()
+        names: set[str] = set()
         todo, seen = list(numbers), set(numbers)
         while todo:
-            for name in self._forms[todo.pop()].writes:
+            for name in self._forms[todo.pop()].writes - names:
+                names.add(name)
                 executing.update(self._readers.get(name, ()))
                 for number in [*self._readers.get(name, ()), *self._later_readers.get(name, ())]:
                     if number not in seen:

@@ -66,12 +66,13 @@ class Effects:
             glance = self._glance(module)
             unconcerned = glance is None or names.isdisjoint(glance.words)
             space = None if unconcerned else self._resolution.spaces.of_module(module)
-            if space is not None:
-                for position in self._positions(space, changed, through):
-                    self._keep(space, position, importing)
+            if space is not None and (positions := list(self._positions(space, changed, through))):
+                for position in positions:
+                    self._resolution.keep_whole(space, position)
+                self._note_import(space, importing)
 
-    def _keep(self, space: Space, position: int, importing: list[tuple[Space, int]]) -> None:
-        self._resolution.keep_whole(space, position)
+    def _note_import(self, space: Space, importing: list[tuple[Space, int]]) -> None:
+        """Remember with the statements that import a module that they are there for what it does."""
         for importer, place in importing:
             effects = self._resolution.keep(importer, place).effects
             if space not in effects:

@@ -29,6 +29,7 @@ _CHANGE = re.compile(
     r"|sort|reverse|push|add\w*|set_\w*|register\w*)\s*\(|(?:\[[^\]\n]*\]|\.\w+)\s*(?:[-+*/|&^%@]|//|\*\*|<<|>>)?=(?!=))"
 )
 _PART = re.compile(r"^[ \t]+(?:for\b.*?\bin|\w+[ \t]*=)[ \t]*(?:\w+\([ \t]*)?([^\W\d]\w*)", re.MULTILINE)
+_PARTS = re.compile(r"^[ \t]+\w+(?:[ \t]*,[ \t]*\w+)+[ \t]*=(?!=)([^\n]*)", re.MULTILINE)
 _GIVEN = re.compile(rf"\b(?:{'|'.join(sorted(CHANGING_FUNCTIONS))})\s*\(\s*(\w+)")
 _DEFAULT = re.compile(r"\w\s*=\s*([^\W\d]\w*)\s*[,)]")
 _HANDED = re.compile(r"(?<!\w)([^\W\d]\w*+)\s*+[(,)]|\breturn\s+(\w+)\b")
@@ -270,6 +271,9 @@ def _lines_changing(unit: Unit, name: str) -> list[int]:
         for pattern in (_CHANGE, _DEFAULT, _PART, _GIVEN):
             for match in pattern.finditer(unit.text):
                 known.setdefault(match[1], []).append(unit.line_at(match.start(1)))
+        for match in _PARTS.finditer(unit.text):
+            for name_given in re.findall(r"[^\W\d]\w*", match[1]):
+                known.setdefault(name_given, []).append(unit.line_at(match.start(1)))
         for match in _GLOBAL.finditer(unit.text) if "global" in unit.text else ():
             for declared in match[1].split(","):
                 known.setdefault(declared.strip(), []).append(unit.line_at(match.start()))

@@ -47,12 +47,14 @@ class Scope:
 
     def gives(self, value: ast.expr, *targets: ast.expr) -> None:
         """Names are bound to an object that other names lead to, or to parts of it."""
-        wholes = [(root, chain) for root, chain in _wholes(value) if isinstance(root, ast.Name)]
-        wholes += [whole for root, _ in wholes for whole in self.parts.get(root.id, ())]
-        for target in targets:
+        for target, wholes in [(target, self._parts_of(part)) for target, part in _one_by_one(value, targets)]:
             for name in target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]:
                 if isinstance(name, ast.Name):
                     self.parts[name.id] = wholes
+
+    def _parts_of(self, value: ast.expr) -> list[tuple[ast.Name, tuple[str, ...]]]:
+        wholes = [(root, chain) for root, chain in _wholes(value) if isinstance(root, ast.Name)]
+        return wholes + [whole for root, _ in wholes for whole in self.parts.get(root.id, ())]
 
     def second_name(self, name: str, value: ast.expr) -> bool:
         """Whether a name is given to what another one means, or to an attribute of it (`p = shop.prompts`)."""
@@ -61,6 +63,23 @@ class Scope:
         if isinstance(value, ast.Name):
             self.seconds.setdefault(name, []).append(value)
         return isinstance(value, ast.Name)
+
+
+def _one_by_one(value: ast.expr, targets: tuple[ast.expr, ...]) -> list[tuple[ast.expr, ast.expr]]:
+    """What is given to what: of `a, b = c, d` its parts."""
+    found: list[tuple[ast.expr, ast.expr]] = []
+    for target in targets:
+        both = (target, value)
+        several = [each.elts for each in both if isinstance(each, ast.Tuple) and not _has_star(each)]
+        if len(several) == 2 and len(several[0]) == len(several[1]):
+            found += zip(*several, strict=True)
+        else:
+            found.append(both)
+    return found
+
+
+def _has_star(value: ast.Tuple) -> bool:
+    return any(isinstance(part, ast.Starred) for part in value.elts)
 
 
 def _wholes(value: ast.expr) -> Iterator[tuple[ast.AST, tuple[str, ...]]]:

@@ -175,6 +175,28 @@ def other(): return 1  # unused
 def register():  # unused
     import web
     web.cli.command()(register)
+# form: local names given several things at once, one of which is changed
+LOG = []
+LIMITS = {}  # unused
+def clear():  # unused
+    log, limits = LOG, LIMITS
+    limits.clear()
+    log, limits = limits, log
+class Handler:  # unused
+    def __init__(self): clear()
+HANDLER = Handler()  # unused
+def ask(): return list(LOG)
+# form: local names given several things at once, which are changed crosswise
+LOG = []
+LIMITS = {}
+def clear():
+    log, limits = LIMITS, LOG
+    log, limits = limits, log
+    log.append(1)
+class Handler:
+    def __init__(self): clear()
+HANDLER = Handler()
+def ask(): return list(LOG)
 # form: environment set for another name
 import os
 os.environ["ELL_TEST_R"] = "r"
