@@ -102,3 +102,16 @@ def test_an_object_changed_by_an_operator_for_no_value_is_whole(project: Project
         "CHAIN = Chain()\nCHAIN << 'a'\ndef ask(): return CHAIN.parts\n"
     )
     assert alone(project.capture()).ask() == ["a"]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="what a module that is installed is told is its own affair, unless it is assigned"
+)
+def test_what_is_registered_in_an_installed_module_is_found(project: Project) -> None:
+    project.write(
+        main="import codecs\ndef mark(error): return b'?', error.end\ncodecs.register_error('ell-test-mark', mark)\n"
+        "def ask(): return codecs.encode('\\xfc', 'ascii', 'ell-test-mark')\n"
+    )
+    closure = project.capture()
+    assert not closure.partial
+    assert "register_error" in closure.text
