@@ -42,16 +42,13 @@ _CONNECT_TIMEOUT_S: Final = 5
 _CHDB_OPTIONS: Final = {"background_pool_size": 2}  # for merges; chDB's own default is sized for a server
 
 # Compiling a query to machine code takes 200 ms, at its third run; ours take 20 to 50 without. Rows may be left out
-# before their copies are (FINAL), by the filter and by an index, since copies are equal in every column. The index of
-# words is made by merges, not by inserts, of which it would be half the cost: words in what has not been merged yet are
-# looked for in the text itself.
+# before their copies are (FINAL), by the filter and by an index, since copies are equal in every column.
 _CHDB_SETTINGS: Final = {
     "compile_expressions": 0,
     "compile_aggregate_expressions": 0,
     "compile_sort_description": 0,
     "optimize_move_to_prewhere_if_final": 1,
     "use_skip_indexes_if_final_exact_mode": 0,
-    "exclude_materialize_skip_indexes_on_insert": "idx_text",
 }
 
 # Held while any client or handle of the engine is made in this process, whoever makes it.

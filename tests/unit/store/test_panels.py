@@ -274,7 +274,6 @@ def test_the_dashboard_finds_what_the_shell_finds(ask: Ask, store: Store, text: 
 
 
 def test_a_search_asks_the_index_of_words(store: Store) -> None:
-    store.command("ALTER TABLE otel_traces MATERIALIZE INDEX idx_text SETTINGS mutations_sync = 2")  # or a merge
     spans = words.SEARCHED[words.SEARCHED.index("WITH ") : -3]
 
     def granules(text: str) -> tuple[int, int]:

@@ -83,11 +83,9 @@ def test_the_span_of_a_second_instrumentation_is_not_searched(opened: Open) -> N
 
 
 def test_the_index_of_words_is_asked(opened: Open) -> None:
-    """It is made when parts are merged: an insert that made it would cost twice as much."""
     store = opened()
     migrate(store)
     _say(store, 1, '"a rare word"')
-    store.command("OPTIMIZE TABLE otel_traces FINAL")
     for word, granules in (("rare", "1/1"), ("absent", "0/1")):
         spans = f"EXPLAIN indexes = 1 SELECT TraceId FROM otel_traces WHERE hasToken({search.SAID}, {{word:String}})"
         plan = [str(row["explain"]).strip() for row in store.query(spans, {"word": word}, search.SETTINGS)]
