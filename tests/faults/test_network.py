@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -264,8 +263,7 @@ def test_a_disk_that_takes_half_a_second_to_sync_slows_the_answers_and_loses_non
 
 
 def test_a_store_elsewhere_that_stops_answering_is_none_of_the_senders(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     here = Path(__file__).parent
     remote = subprocess.Popen(
         [sys.executable, str(here / "remote_store.py"), str(tmp_path / "remote"), str(port)], stdout=subprocess.PIPE
