@@ -6,8 +6,10 @@ holder's name when ``/proc`` tells it, and never a line in a log that nobody rea
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
+import logging
 import os
 import socket
 import ssl
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 _START_S: Final = 10.0
 _CONNECTIONS: Final = 256
+_WAITING: Final = 512  # connections that the system holds until they are accepted
+_EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_SAY_AGAIN_S: Final = 60.0
 _LISTENING: Final = "0A"  # the state column of /proc/net/tcp
 
 
@@ -100,6 +105,7 @@ class HttpListener:
             access_log=False,
             server_header=False,
             limit_concurrency=_CONNECTIONS,
+            backlog=_WAITING,
             **(tls.for_uvicorn() if tls else {}),
         )
         self._server = uvicorn.Server(self._config)
@@ -110,7 +116,7 @@ class HttpListener:
         bound = _bind(self.host, self.port, self._flag)
         self.port = bound.getsockname()[1]
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [bound]}, name=f"ell-otel {self.name}", daemon=True
+            target=lambda: asyncio.run(self._serve(bound)), name=f"ell-otel {self.name}", daemon=True
         )
         self._thread.start()
         deadline = time.monotonic() + _START_S
@@ -118,6 +124,10 @@ class HttpListener:
             if not self._thread.is_alive() or time.monotonic() > deadline:
                 raise ConfigError(f"{self.name} did not start on {self.host}:{self.port}")
             time.sleep(0.005)
+
+    async def _serve(self, bound: socket.socket) -> None:
+        asyncio.get_running_loop().set_exception_handler(_Exhaustion(self.name))
+        await self._server.serve(sockets=[bound])
 
     def stop(self, deadline_s: float) -> None:
         """Accept nothing more; let what is being answered finish, at most ``deadline_s`` seconds."""
@@ -128,6 +138,44 @@ class HttpListener:
         self._thread.join(deadline_s + 1.0)
         self._thread = None
         self._stopped()
+
+
+class _Listening(socket.socket):
+    """A listening socket that is asked for a connection once, and not again at once, when no descriptor is left.
+
+    asyncio (3.11 to 3.13) asks as often as connections may wait, and sets a timer for another such round each time:
+    after seconds that is all of a core.
+    """
+
+    _again = 0.0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if time.monotonic() < self._again:
+            raise BlockingIOError(errno.EAGAIN, "no descriptor was left a moment ago")
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                self._again = time.monotonic() + 0.5  # asyncio comes again after a second
+            raise
+
+
+class _Exhaustion:
+    """An event loop's exception handler: no descriptor left for a connection is one line a minute, and no traceback."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._said = -_SAY_AGAIN_S
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _EXHAUSTED:
+            loop.default_exception_handler(context)
+        elif time.monotonic() - self._said >= _SAY_AGAIN_S:
+            self._said = time.monotonic()
+            logging.getLogger(__name__).warning(
+                "%s: no connection can be accepted for now, they wait (%s); see `ulimit -n`", self._name, error.strerror
+            )
 
 
 def is_loopback(host: str) -> bool:
@@ -147,12 +195,12 @@ def check_address(host: str, port: int, flag: str) -> None:
 
 def _bind(host: str, port: int, flag: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening = _Listening(family, socket.SOCK_STREAM)
     # Lets a restart have the port while old connections linger in TIME_WAIT; it does not share a port in use.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host.strip("[]"), port))
-        listening.listen(512)
+        listening.listen(_WAITING)
     except OSError as error:
         listening.close()
         raise _address_error(error, host, port, flag) from error

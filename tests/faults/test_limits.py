@@ -96,9 +96,7 @@ def test_a_server_out_of_descriptors_takes_requests_again_when_they_are_given_ba
     with contextlib.suppress(OSError):
         for _ in range(250):
             idle.append(socket.create_connection(("127.0.0.1", server.ports["OTLP/HTTP"]), timeout=2))
-    busy = processor_s(server.process.pid)
-    time.sleep(1)
-    busy = processor_s(server.process.pid) - busy
+    busy = [_busy_s(server) for _ in range(4)]
     for each in idle:
         each.close()
     time.sleep(1.5)
@@ -107,13 +105,20 @@ def test_a_server_out_of_descriptors_takes_requests_again_when_they_are_given_ba
     senders.end()
     assert server.end() == 0
     verdict = audit(tmp_path / ".ell", ledger)
-    assert busy < 0.8, "it does not wait for descriptors in a hot loop"
+    assert max(busy[1:]) < 0.3, f"it does not wait for descriptors in a hot loop: {busy}"
     assert clean(verdict), verdict
 
 
 def processor_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _busy_s(server: Server) -> float:
+    """Processor time of the next second."""
+    before = processor_s(server.process.pid)
+    time.sleep(1)
+    return processor_s(server.process.pid) - before
 
 
 def test_a_query_that_takes_too_much_memory_is_refused_and_the_server_goes_on_receiving(tmp_path: Path) -> None:

@@ -212,30 +212,34 @@ def test_a_gigabyte_in_a_bomb_is_refused_for_a_tenth_of_a_second_and_64_megabyte
 
 
 def test_over_grpc_a_bomb_is_refused_as_cheaply(server: Server) -> None:
-    """gRPC inflates the whole of what it is sent, up to its limit, before we are asked: 50 to 110 ms of its own."""
+    """gRPC inflates the whole of what it is sent, up to its limit, before we are asked: its own doing."""
     raw = bytes(64 << 20)  # what this end can hold as well: it is compressed here
     refused = grpc.StatusCode.RESOURCE_EXHAUSTED
-    _costs_little(server, lambda: call(server, raw, compression=grpc.Compression.Gzip) is refused, most_s=0.2)
+    _costs_little(server, lambda: call(server, raw, compression=grpc.Compression.Gzip) is refused)
 
 
 def test_a_bomb_inside_of_a_bomb_is_one_layer_of_noise(server: Server) -> None:
     _costs_little(server, lambda: post(server, gzip.compress(deflated(31), 1), content_encoding="gzip") == 400)
 
 
-def _costs_little(server: Server, refused: Callable[[], bool], most_s: float = 0.1) -> None:
-    """Processor time and the peak of memory, of the server itself."""
+def _costs_little(server: Server, refused: Callable[[], bool]) -> None:
+    """Processor time and the peak of memory, of the server itself.
+
+    The least of some tries: what shares a core with us can double the time that the same work takes.
+    """
     pid = server.process.pid
     assert post(server, span_of(1)) == 200
     _let_it_come_to_rest(pid)
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins here
-    memory, costs = resident_kb(pid), []
-    for _ in range(5):
+    memory, costs = resident_kb(pid), [1.0]
+    while min(costs) >= 0.1 and len(costs) <= 40:
         before = processor_s(pid)
         assert refused()
         costs.append(processor_s(pid) - before)
+        time.sleep(0.1)
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    assert min(costs) < most_s, costs  # the others also paid for what else this machine did
+    assert min(costs) < 0.1, costs
     assert peak - memory < 64 << 10, peak - memory
 
 
