@@ -16,7 +16,7 @@ import functools
 import os
 import sys
 import sysconfig
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from types import BuiltinFunctionType, CellType, CodeType, FrameType, FunctionType, MethodType, ModuleType
@@ -28,6 +28,7 @@ from ell_otel import registry, semconv
 from ell_otel.closure import Closure, capture
 from ell_otel.closure.source import is_installed
 from ell_otel.closure.wrappers import unwrapped
+from ell_otel.instrumentation.coroutines import Pending
 from ell_otel.telemetry import current
 from ell_otel.telemetry import invocation as invocations
 from ell_otel.telemetry.guard import guarded
@@ -120,10 +121,10 @@ def under(site: CallSite, function: Callable[..., R], args: tuple[Any, ...], kwa
         return function(*args, **kwargs)
 
 
-async def under_async(site: CallSite, awaitable: Awaitable[R]) -> R:
+async def under_async(site: CallSite, pending: Pending) -> Any:
     """As ``under``, for what a coroutine does, in whatever task it runs."""
     with invocations.Scope(site.stamp):
-        return await awaitable
+        return await pending.coroutine
 
 
 # -- from the stack to a frame ----------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from ell_otel import semconv
 from ell_otel.instrumentation import openai_spans, origins
+from ell_otel.instrumentation.coroutines import Pending, passing_for
 from ell_otel.registry import Program
 from ell_otel.telemetry import current
 from ell_otel.telemetry import invocation as invocations
@@ -98,27 +99,14 @@ def _function(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _coroutine(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
-    async def awaited(run: Run, pending: _Pending) -> Any:
+    async def awaited(run: Run, pending: Pending) -> Any:
         with run:
             return run.returned(await pending.coroutine)
 
     def steps_of(run: Run, coroutine: Any) -> Coroutine[Any, Any, Any]:
-        return awaited(run, _Pending(coroutine))
+        return awaited(run, Pending(coroutine))
 
     return _making(watched, body, steps_of, inspect.CO_COROUTINE)
-
-
-class _Pending:
-    """A coroutine that goes without a word when it was never awaited: Python warns of the one around it already."""
-
-    __slots__ = ("coroutine",)
-
-    def __init__(self, coroutine: Any) -> None:
-        self.coroutine = coroutine
-
-    def __del__(self) -> None:
-        if inspect.iscoroutine(self.coroutine):
-            self.coroutine.close()
 
 
 def _generator(watched: Program, body: Callable[..., Any]) -> Callable[..., Any]:
@@ -185,10 +173,7 @@ def _making(watched: Program, body: Callable[..., Any], steps_of: Callable[..., 
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         steps = body(*args, **kwargs)
-        made = steps_of(Run(watched, args, kwargs), steps)
-        for name in ("__name__", "__qualname__"):
-            setattr(made, name, getattr(steps, name, getattr(made, name)))
-        return made
+        return passing_for(steps, steps_of(Run(watched, args, kwargs), steps))
 
     marked = wrapper.__code__.replace(co_flags=wrapper.__code__.co_flags | kind)
     return FunctionType(marked, globals(), closure=wrapper.__closure__)

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from ell_otel.instrumentation import callsite, patch
+from ell_otel.instrumentation.coroutines import Pending, passing_for
 from ell_otel.telemetry import current
 from ell_otel.telemetry import invocation as invocations
 
@@ -61,7 +62,9 @@ def scoped(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str,
         return wrapped(*args, **kwargs)
     site = callsite.calling(depth=2) or callsite.NOBODY
     result = callsite.under(site, wrapped, args, kwargs)
-    return callsite.under_async(site, result) if inspect.iscoroutine(result) else result
+    if not inspect.iscoroutine(result):
+        return result
+    return passing_for(result, callsite.under_async(site, Pending(result)))
 
 
 def _methods(module: ModuleType) -> None:

@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from ell_otel import config, semconv
 from ell_otel.instrumentation import callsite, openai_genai, openai_request, patch
 from ell_otel.instrumentation.callsite import CallSite
+from ell_otel.instrumentation.coroutines import Pending, passing_for
 from ell_otel.instrumentation.openai_attributes import Api, Attributes, Chat, Content, Embeddings, Responses
 from ell_otel.instrumentation.openai_streams import HEARD, Heard, watched, when_closed
 from ell_otel.telemetry import current
@@ -99,25 +100,19 @@ def _async(api: Api) -> patch.Wrapper:
         if not _active:
             return wrapped(*args, **kwargs)
         # Who calls is known now; the coroutine may run in a task with nothing of the caller's on its stack.
-        return _awaited(api, wrapped, instance, args, kwargs, callsite.calling(2))
+        site = callsite.calling(2)
+        pending = wrapped(*args, **kwargs)
+        return passing_for(pending, _awaited(api, Pending(pending), instance, kwargs, site))
 
     return create
 
 
-async def _awaited(  # noqa: PLR0917
-    api: Api,
-    wrapped: Callable[..., Any],
-    instance: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    site: CallSite | None,
-) -> Any:
-    call = _begun(api, instance, kwargs, site)
+async def _awaited(api: Api, pending: Pending, instance: Any, arguments: dict[str, Any], site: CallSite | None) -> Any:
+    call = _begun(api, instance, arguments, site)
     if call is None:
-        awaitable = wrapped(*args, **kwargs)
-        return await awaitable if site is None else await callsite.under_async(site, awaitable)
+        return await (pending.coroutine if site is None else callsite.under_async(site, pending))
     with call:
-        answer = await wrapped(*args, **kwargs)
+        answer = await pending.coroutine
     return call.answered(answer)
 
 
