@@ -5,8 +5,9 @@ Lists never read content columns.
 """
 
 from ell_otel.store.queries.cost import unpriced_models
+from ell_otel.store.queries.detail import find_invocation, trace
 from ell_otel.store.queries.figures import compare, evaluations, figures, labels, usage
-from ell_otel.store.queries.invocations import InvocationFilter, find_invocation, invocations, trace
+from ell_otel.store.queries.invocations import InvocationFilter, invocations
 from ell_otel.store.queries.programs import attribution, counts, find_version, losses, programs, versions
 from ell_otel.store.queries.references import VersionKey, resolve_program, resolve_version
 from ell_otel.store.queries.results import (

@@ -5,6 +5,8 @@ A model goes by its response name; else by that without its date (``gpt-4o-2024-
 the first of these that the price table knows. Cached input tokens are part of the input tokens and charged at their
 own price; reasoning tokens are part of the output tokens. A request in a batch, or at the flex tier, costs the batch
 factor of its model's price. No price, no reported usage, or a tier without a published price (priority): NULL.
+
+Here it is SQL, for sums; ``pricing`` has the same rule for single inferences.
 """
 
 # ruff: noqa: S608 - SQL is put together from constants of this package; what users give is always a bound parameter
@@ -18,14 +20,17 @@ from ell_otel.store.client import Store
 from ell_otel.store.prices import USER
 from ell_otel.store.queries.results import UnpricedModel
 
-UNDATED: Final = r"replaceRegexpOne({}, '-(\\d{{4}}-\\d{{2}}-\\d{{2}}|\\d{{8}})$', '')"
+DATED: Final = "-([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8})"
+UNDATED: Final = f"replaceRegexpOne({{}}, '{DATED.replace('{', '{{').replace('}', '}}')}$', '')"
 _CANDIDATES: Final = ", ".join(f"{name}, {UNDATED.format(name)}" for name in ("ResponseModel", "RequestModel"))
 _PRICE_MODEL: Final = f"""arrayFirst(
             name -> has((SELECT groupUniqArray(Model) FROM {semconv.TABLE_PRICES}), name), [{_CANDIDATES}])"""
 
 # What the tier makes of the price. Names of tiers as OpenAI and Anthropic answer them.
-_TIER: Final = """multiIf(ServiceTier IN ('', 'auto', 'default', 'scale', 'standard'), 'standard',
-            ServiceTier IN ('batch', 'flex'), 'batch', ServiceTier)"""
+STANDARD_TIERS: Final = ("", "auto", "default", "scale", "standard")
+BATCH_TIERS: Final = ("batch", "flex")
+_TIER: Final = f"""multiIf(ServiceTier IN {STANDARD_TIERS}, 'standard',
+            ServiceTier IN {BATCH_TIERS}, 'batch', ServiceTier)"""
 _FACTOR: Final = "multiIf(Tier = 'standard', 1, Tier = 'batch', BatchFactor, NULL)"
 
 # Over sums or single rows of Input, Cached and Output; NULL as soon as a part that was used has no price.
@@ -41,8 +46,8 @@ def priced_inferences(keys: str, where: str = "1") -> str:
 
     Its columns are the keys, Input, Output, Cached, Inferences, Unknown (how many of them have no cost and did not
     fail), Cost, Model, LastStarted. Grouping before joining the prices keeps that join small, since prices change on
-    days. ``where`` sees the table's own columns. The table and not its view of inferences: planning the view's columns
-    takes a third of what a page of invocations may.
+    days. ``where`` sees the table's own columns. The table and not its view of inferences, whose many columns
+    take long to plan.
     """
     return f"""(
     SELECT *, {_COST} AS Cost, if(Cost IS NULL, Succeeded, Unreported) AS Unknown

@@ -20,7 +20,8 @@ _NUMBER: Final = re.compile(r"v?([0-9]{1,9})")
 _SHOWN: Final = 8
 
 # Every version with its number. It reads only keys and times, a few bytes for each version; from the tables, since
-# planning the many columns of the view of versions takes longer than that.
+# planning the many columns of the view of versions takes longer than that. Names are compared by their length and after
+# grouping, or the engine plans how indexes could serve, for longer than it then reads.
 NUMBERED: Final = f"""(
     SELECT ProgramName, ProgramVersion, min(FirstSeen) AS First,
         row_number() OVER (PARTITION BY ProgramName ORDER BY First, ProgramVersion) AS VersionNumber
@@ -28,10 +29,10 @@ NUMBERED: Final = f"""(
         SELECT ProgramName, ProgramVersion, FirstSeen FROM {semconv.TABLE_PROGRAM_SOURCES}
         UNION ALL
         SELECT ProgramName, toString(ProgramVersion) AS ProgramVersion, min(Started) AS FirstSeen
-        FROM {semconv.TABLE_SPANS} WHERE ProgramName != '' AND ProgramVersion != ''
-        GROUP BY ProgramName, ProgramVersion
+        FROM {semconv.TABLE_SPANS} GROUP BY ProgramName, ProgramVersion
     )
     GROUP BY ProgramName, ProgramVersion
+    HAVING length(ProgramName) > 0 AND length(ProgramVersion) > 0
 )"""
 
 
@@ -124,8 +125,11 @@ def _by_hash(store: Store, reference: str) -> list[VersionKey]:
 
 
 def _program_names(store: Store) -> list[str]:
-    rows = store.query(f"SELECT DISTINCT ProgramName FROM {semconv.TABLE_PROGRAM_VERSIONS} ORDER BY ProgramName")
-    return [str(row["ProgramName"]) for row in rows]
+    rows = store.query(
+        f"SELECT ProgramName FROM {semconv.TABLE_PROGRAM_SOURCES} "
+        f"UNION DISTINCT SELECT ProgramName FROM {semconv.TABLE_SPANS} WHERE ProgramVersion != '' GROUP BY ProgramName"
+    )
+    return sorted(str(row["ProgramName"]) for row in rows if row["ProgramName"])
 
 
 def _matching(names: list[str], name: str) -> list[str]:
