@@ -6,7 +6,7 @@ the first of these that the price table knows. Cached input tokens are part of t
 own price; reasoning tokens are part of the output tokens. A request in a batch, or at the flex tier, costs the batch
 factor of its model's price. No price, no reported usage, or a tier without a published price (priority): NULL.
 
-Here it is SQL, for sums; ``pricing`` has the same rule for single inferences.
+Here it is SQL, for long sums and for Grafana; ``pricing`` has the same rule in Python, for what is short.
 """
 
 # ruff: noqa: S608 - SQL is put together from constants of this package; what users give is always a bound parameter

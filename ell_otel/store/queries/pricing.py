@@ -1,7 +1,7 @@
-"""What single inferences cost: the rule of ``cost``, for rows that are in Python anyway.
+"""What inferences cost: the rule of ``cost``, for rows that are in Python anyway.
 
-Sums over many inferences are priced in the engine. A page of invocations is not: planning that statement takes the
-engine twice as long as reading the inferences and the whole price list as they are.
+Sums by hour are priced in the engine. A page of invocations, or the versions of a program, are not: planning that takes
+the engine longer than reading the inferences, or what they add up to, and the whole price list as they are.
 """
 
 # ruff: noqa: S608 - SQL is put together from constants of this package
@@ -40,7 +40,7 @@ class PriceList:
                 self._prices.setdefault(row["Model"], []).append(row)
 
     def cost(self, inference: Mapping[str, Any]) -> float | None:
-        """Of a row that has the columns ``PRICED_BY``; None when it is not known."""
+        """Of a row that has the columns ``PRICED_BY``, be it one or the sum of a day; None when it is not known."""
         used, written, cached = (inference[f"{name}Tokens"] for name in ("Input", "Output", "CachedInput"))
         price = self._price(inference["ResponseModel"], inference["RequestModel"], inference["Started"])
         factor = _factor(inference["ServiceTier"], price)

@@ -5,54 +5,56 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ell_otel import semconv
 from ell_otel.store.client import Store
-from ell_otel.store.queries.cost import priced_inferences
+from ell_otel.store.queries.pricing import PriceList
 from ell_otel.store.queries.references import NUMBERED, VersionKey, resolve_program, resolve_version
 from ell_otel.store.queries.results import Attribution, Counts, Program, Version, VersionDetail
 
 Row = dict[str, Any]
 
-_NO_RUNS: Final[Row] = {"invocations": 0, "errors": 0, "took": (None, None)}
-_NO_USAGE: Final[Row] = {"input": 0, "output": 0, "cost": None}
+_TOKENS: Final = ("InputTokens", "OutputTokens", "CachedInputTokens")
+_NOTHING: Final[Row] = {"invocations": 0, "errors": 0, "InputTokens": 0, "OutputTokens": 0}
 
 
-def _runs(store: Store, key: str, where: str, parameters: Mapping[str, object]) -> dict[object, Row]:
-    """Invocations by ``key``: how many, how many failed, and how long they took."""
-    rows = store.query(
+def _figures(store: Store, key: str, where: str, parameters: Mapping[str, object]) -> Callable[[object], Row]:
+    """What the spans of a program, or of one of its versions, add up to: the same fields for both, by ``key``.
+
+    Read once for two groupings: what ran, and what was used of each model on each day, which is how far a price goes.
+    """
+    keys = "ResponseModel, RequestModel, ServiceTier, Day"
+    rows: list[Row] = store.query(
         f"""
-        SELECT {key} AS key, count() AS invocations, countIf(StatusCode = 'Error') AS errors,
-            quantiles(0.5, 0.95)(Duration) AS took
-        FROM {semconv.TABLE_SPANS} FINAL WHERE Kind IN ('invocation', 'both') AND {where} GROUP BY key
+        SELECT {key} AS Key, ResponseModel, RequestModel, ServiceTier, toStartOfDay(Started) AS Day,
+            grouping(Day) AS Ran, {", ".join(f"sumIf({name}, Kind != 'invocation') AS {name}" for name in _TOKENS)},
+            countIf(Kind != 'inference') AS invocations,
+            countIf(Kind != 'inference' AND StatusCode = 'Error') AS errors,
+            quantilesIf(0.5, 0.95)(Duration, Kind != 'inference') AS took
+        FROM {semconv.TABLE_SPANS} FINAL WHERE Kind IN ('invocation', 'inference', 'both') AND {where}
+        GROUP BY GROUPING SETS ((Key), (Key, {keys}))
         """,
         parameters,
     )
-    return {row.pop("key"): row for row in rows}
+    prices, costs = PriceList(store), defaultdict[object, list[float]](list)
+    for row in rows:
+        if not row["Ran"] and (cost := prices.cost({**row, "Started": row["Day"]})) is not None:
+            costs[row["Key"]].append(cost)
+    ran = {row["Key"]: row for row in rows if row["Ran"]}
+    return lambda one: _summed(ran.get(one, _NOTHING), costs[one])
 
 
-def _usage(store: Store, key: str, where: str, parameters: Mapping[str, object]) -> dict[object, Row]:
-    """Tokens and cost by ``key``."""
-    rows = store.query(
-        f"SELECT {key} AS key, sum(Input) AS input, sum(Output) AS output, sum(Cost) AS cost "
-        f"FROM {priced_inferences(key, where)} GROUP BY key",
-        parameters,
-    )
-    return {row.pop("key"): row for row in rows}
-
-
-def _figures(key: object, runs: Mapping[object, Row], usage: Mapping[object, Row]) -> Row:
-    """The same fields for a program and for one of its versions."""
-    ran, used = runs.get(key, _NO_RUNS), usage.get(key, _NO_USAGE)
-    p50, p95 = (None if ns is None else ns / 1e6 for ns in ran["took"])
+def _summed(ran: Row, costs: list[float]) -> Row:
+    p50, p95 = (ns / 1e6 for ns in ran["took"]) if ran["invocations"] else (None, None)
     return {
         "invocations": ran["invocations"],
         "errors": ran["errors"],
-        "input_tokens": used["input"] or 0,
-        "output_tokens": used["output"] or 0,
-        "cost": used["cost"],
+        "input_tokens": ran["InputTokens"] or 0,
+        "output_tokens": ran["OutputTokens"] or 0,
+        "cost": sum(costs) if costs else None,
         "p50_ms": p50,
         "p95_ms": p95,
     }
@@ -66,15 +68,14 @@ def programs(store: Store) -> list[Program]:
         FROM {semconv.TABLE_PROGRAM_VERSIONS} GROUP BY name ORDER BY last_seen DESC, name
         """
     )
-    runs = _runs(store, "ProgramName", "1", {})
-    usage = _usage(store, "ProgramName", "ProgramName != ''", {})
-    return [Program(**row, **_figures(row["name"], runs, usage)) for row in known]  # type: ignore[arg-type]
+    figures = _figures(store, "ProgramName", "ProgramName != ''", {})
+    return [Program(**row, **figures(row["name"])) for row in known]  # type: ignore[arg-type]
 
 
 def versions(store: Store, program: str) -> list[Version]:
     """Every version of a program, v1 first. Raises ``NotFoundError`` when there is no such program.
 
-    Four short statements in place of one that joins them, which takes the engine longer to plan than all that is read.
+    Short statements in place of one that joins them, which takes the engine longer to plan than all that is read.
     """
     name = {"program": program}
     known = _known(store, name)
@@ -82,7 +83,7 @@ def versions(store: Store, program: str) -> list[Version]:
         name = {"program": resolve_program(store, program)}
         known = _known(store, name)
     here = "ProgramName = {program:String}"
-    runs, usage = (ask(store, "ProgramVersion", here, name) for ask in (_runs, _usage))
+    figures = _figures(store, "ProgramVersion", here, name)
     scored = store.query(
         f"SELECT ProgramVersion, avg(Score) AS score FROM {semconv.TABLE_EVALUATIONS} FINAL "
         f"WHERE {here} GROUP BY ProgramVersion",
@@ -95,7 +96,7 @@ def versions(store: Store, program: str) -> list[Version]:
             number=number,
             score=scores.get(row["version"]),
             **{**row, "partial": bool(row["partial"])},
-            **_figures(row["version"], runs, usage),
+            **figures(row["version"]),
         )
         for number, row in enumerate(known, 1)
     ]

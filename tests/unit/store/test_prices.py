@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from importlib import resources
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,42 @@ def test_a_price_list_that_cannot_be_read_is_named_with_its_line(
         own.write_text(text)
     with pytest.raises(ConfigError, match=said):
         migrate(opened(), resolve({}, prices=str(own)))
+
+
+def test_what_is_priced_in_python_costs_the_same_as_in_the_engine(opened: Open, tmp_path: Path) -> None:
+    own = tmp_path / "prices.csv"
+    own.write_text(
+        "model,valid_from,input,output,batch_factor\nhome-made,2020-01-01,1,2,0.25\ngpt-4o-mini,2025-06-01,9,,\n"
+    )
+    store = opened()
+    migrate(store, resolve({}, prices=str(own)))
+    models = (
+        ("gpt-4o-2024-08-06", "gpt-4o"),
+        ("o3-2025-04-16", "o3"),
+        ("", "claude-3-7-sonnet-20250219"),
+        ("odd-20250101", "gpt-4o"),
+        ("gpt-4o-mini\n", "gpt-4o-mini"),
+        ("odd-2025-01-01\n", "home-made-20250101"),
+        ("", "text-embedding-3-small"),
+        ("odd", "odder"),
+    )
+    used: list[dict[str, int]] = [
+        {},
+        {"input_tokens": 1000},
+        {"output_tokens": 70},
+        {"input_tokens": 1000, "output_tokens": 70, "cache_read.input_tokens": 400},
+        {"input_tokens": 10, "output_tokens": 0, "cache_read.input_tokens": 400},
+    ]
+    tiers = ("", "auto", "batch", "flex", "priority")
+    days = (datetime(2025, 5, 31, 23, 59, tzinfo=UTC), datetime(2025, 6, 10, tzinfo=UTC))
+    rows = []
+    for number, ((response, request), tokens, tier, day) in enumerate(product(models, used, tiers, days)):
+        version, at = hash_of(f"{number:06x}"), int(day.timestamp()) * 10**9
+        attributes = {"gen_ai.response.model": response, "openai.response.service_tier": tier}
+        rows.append(invocation(number, "a.b", version, Timestamp=at))
+        rows.append(inference(number, "a.b", version, request, tokens, Timestamp=at + 1, attributes=attributes))
+    write(store, rows_of(*rows))
+    engine = {each.version: each.cost for each in queries.usage(store, ("version",), program="a.b")}
+    assert len(engine) == len(rows) / 2 > sum(cost is None for cost in engine.values()) > len(engine) / 5
+    for found in (queries.versions(store, "a.b"), queries.invocations(store, limit=len(rows))):
+        assert {each.version: each.cost for each in found} == pytest.approx(engine, nan_ok=True)
