@@ -109,10 +109,12 @@ class Meanings:
             return found
         binders = space.index.binders.get(name, ())
         same = len(binders) == 1 or all(_binds_package(space.index.statements[p].node, name) for p in binders)
-        return Slot("alias", name, space, find=lambda: self._unless_rebound(space, name, found()), may_share=same)
+        find = functools.partial(self._meant_by_import, space, name, found)
+        return Slot("alias", name, space, find=find, may_share=same, leave=self._leave)
 
-    def _unless_rebound(self, space: Space, name: str, slot: Slot) -> Slot:
+    def _meant_by_import(self, space: Space, name: str, found: Callable[[], Slot]) -> Slot:
         """The slot an import means, unless the importing module's name was bound anew to other code."""
+        slot = found()
         live, there = space.live(name), slot.space.live(slot.name) if slot.kind != "namespace" else MISSING
         if is_code(live) and there is not MISSING and live is not there and not _same_code(live, there):
             return self.values.slot(space, name, live)
@@ -120,7 +122,35 @@ class Meanings:
 
     def _by_star(self, space: Space, name: str, node: ast.ImportFrom) -> Slot:
         found = self._importing(space, node, ast.alias(name, None))
-        return Slot("alias", name, space, find=found, may_share=True) if callable(found) else found
+        if not callable(found):
+            return found
+        return Slot("alias", name, space, find=found, may_share=True, leave=self._leave)
+
+    def _leave(self, circle: list[Slot]) -> None:
+        """End a circle of imports: where one of its names was imported from elsewhere before, it still means that.
+
+        Without such a name somebody has set one of them at run time, and they mean what it is now.
+        """
+        before = [(slot, self._imported_before(slot.space, slot.name, circle)) for slot in circle]
+        for slot, target in before:
+            if target is not None:
+                slot.aim(target)
+        if all(target is None for _, target in before):
+            slot = min(circle, key=lambda slot: (slot.space.name, slot.name))
+            live = slot.space.live(slot.name)
+            made = Slot("unbound", "", slot.space) if live is MISSING else self.values.slot(slot.space, slot.name, live)
+            slot.become(made)
+
+    def _imported_before(self, space: Space, name: str, circle: list[Slot]) -> Slot | None:
+        places = [*space.index.binders.get(name, ()), *(place for place, _ in space.index.stars)]
+        for node in (space.index.statements[place].node for place in sorted(places, reverse=True)):
+            names = node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+            for alias in names:
+                if name == (alias.asname or alias.name) or (alias.name == "*" and self._star_brings(space, node, name)):
+                    found = self.imported(space, node, ast.alias(name) if alias.name == "*" else alias)
+                    if found not in circle:
+                        return found
+        return None
 
     def imported(self, space: Space, node: ast.Import | ast.ImportFrom, alias: ast.alias) -> Slot:
         """The slot an import alias means, not counting the alias's own name."""

@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ell_otel.closure.dependencies import Index, index_of, index_of_cells
+from ell_otel.closure.installed import is_installed
 from ell_otel.closure.references import ImportCall, LocalImport, Reference
 from ell_otel.closure.remembered import remembered
-from ell_otel.closure.source import Unit, interactive_cells, is_installed, unit_of_file
+from ell_otel.closure.source import Unit, interactive_cells, unit_of_file
 from ell_otel.closure.statements import Statement
 
 MISSING: Any = type("_Missing", (), {"__repr__": lambda self: "<missing>"})()
+_LONG = 64  # so many aliases in a row may be a circle
 
 
 @dataclass(eq=False)
@@ -48,6 +50,7 @@ class Slot:
     attribute: str = ""
     dotted: set[str] = field(default_factory=set)
     find: Callable[[], Slot] | None = None  # of an alias: its target, looked for when first asked
+    leave: Callable[[list[Slot]], None] | None = None  # of an import: end a circle of aliases that it is in
     of: Space | None = None
     pieces: list[str | Slot] = field(default_factory=list)
     may_share: bool = False  # an alias bound to one thing only, by plain imports
@@ -69,10 +72,32 @@ class Slot:
 
     def final(self) -> Slot:
         """The slot at the end of a chain of aliases."""
-        slot = self
+        slot, steps = self, 0
         while slot.kind == "alias" and slot.target is not None:
-            slot = slot.target
+            slot, steps = slot.target, steps + 1
+            if steps % _LONG == 0:
+                self._end_circle()
         return slot
+
+    def aim(self, target: Slot) -> None:
+        """Have an alias stand for something else from now on."""
+        self.become(Slot("alias", "", self.space, find=lambda: target))
+
+    def become(self, other: Slot) -> None:
+        """Have a name stand for what another, of no use otherwise, does."""
+        self.kind, self.find, self.pieces = other.kind, other.find, other.pieces
+        vars(self).pop("target", None)
+        vars(self).pop("shares_name", None)
+
+    def _end_circle(self) -> None:
+        """`from .main import *` in a package brings back what `main` had imported from the package."""
+        slot, passed = self, dict[Slot, None]()
+        while slot.kind == "alias" and slot.target is not None and slot not in passed:
+            passed[slot] = None
+            slot = slot.target
+        if slot in passed:
+            circle = list(passed)[list(passed).index(slot) :]
+            next(each.leave for each in circle if each.leave is not None)(circle)
 
     def named(self) -> Slot:
         """The slot whose name in the text this one shares."""

@@ -105,3 +105,35 @@ def test_type_parameters_and_nested_quotes_are_what_they_are_in_each_python_that
     outcomes = [outcomes_under(python, seed, tmp_path, "python312") for python in pythons for seed in ("0", "1")]
     assert len(outcomes[0]) == len(forms("python312")) > 0
     assert all(found == outcomes[0] for found in outcomes)
+
+
+def test_a_package_that_brings_back_by_star_what_its_module_took_from_it(project: Project) -> None:
+    project.write_file("pkg/__init__.py", "from .utils import client\nfrom .main import *\n")
+    project.write_file("pkg/utils.py", "def client(f): return f\ndef other(f): return None\n")
+    project.write_file("pkg/main.py", "from pkg import client\ndef completion(): return 1\n")
+    project.write(
+        main="import pkg\nfrom pkg.main import client\ndef ask(): return client(pkg.client(pkg.completion))()\n"
+    )
+    closure = project.capture()
+    assert not closure.partial
+    assert "def client" in closure.text
+    assert "def other" not in closure.text
+    assert alone(closure).ask() == 1
+
+
+def test_a_circle_of_imports_whose_name_was_set_at_run_time(project: Project) -> None:
+    project.write_file("pkg/__init__.py", "globals()['limit'] = 7\nfrom .main import *\n")
+    project.write_file("pkg/main.py", "from pkg import limit\n")
+    project.write(main="import pkg\ndef ask(): return pkg.limit\n")
+    closure = project.capture()
+    assert alone(closure).ask() == 7
+
+
+def test_a_circle_of_imports_that_nobody_has_ever_walked(project: Project) -> None:
+    project.write(
+        one="def take():\n    from two import lost\n    return lost\n",
+        main="import one\ndef ask(go=False): return one.take() if go else 2\n",
+    )
+    project.write_file("two.py", "from three import lost\n")
+    project.write_file("three.py", "from two import lost\n")
+    assert alone(project.capture()).ask() == 2
