@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ell_otel import git, redact
-from ell_otel.closure import Closure, capture, source
+from ell_otel.closure import Closure, capture, installed
 from ell_otel.program_pb2 import Git, Origin, Part, ProgramVersion, Use
 from ell_otel.telemetry import emit
 from ell_otel.telemetry.guard import guarded
@@ -68,7 +68,7 @@ def heed(settings: Settings) -> None:
     """Have the closure engine take those packages for the user's that ``settings`` names."""
     global _heeded
     if settings is not _heeded:
-        source.count_as_users(settings.user_packages)
+        installed.count_as_users(settings.user_packages)
         _heeded = settings
 
 

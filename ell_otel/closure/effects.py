@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ell_otel.closure.installed import is_installed
 from ell_otel.closure.parsing import parse_quietly
 from ell_otel.closure.quiet import let_go_when_quiet
 from ell_otel.closure.registration import Registrations, runs_programs
-from ell_otel.closure.source import absolute_import, is_installed
+from ell_otel.closure.source import absolute_import
 from ell_otel.closure.spaces import Slot, Space, declared_global
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 A `Unit` is one piece of text that was compiled as a whole: a file, a notebook cell, an `exec` string. `unit_of_file`
 and `unit_of_code` give the unit of a module's file or of a code object, or None when the text cannot be had.
-`is_installed` tells the user's own code from everything that is imported rather than inlined.
 """
 
 from __future__ import annotations
@@ -15,14 +14,11 @@ import io
 import linecache
 import os
 import re
-import site
 import sys
-import sysconfig
 import tokenize
 import zipimport
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sized
-from functools import lru_cache
+from collections.abc import Mapping, Sized
 from itertools import accumulate
 from types import CodeType
 from typing import Any
@@ -31,10 +27,7 @@ from ell_otel.closure.parsing import parse_quietly
 from ell_otel.closure.quiet import let_go_when_quiet
 from ell_otel.closure.remembered import remembered
 
-OWN_PACKAGE = __name__.partition(".")[0]
-_SITE_NAMES = ("site-packages", "dist-packages")
 _MAX_CACHED = 4096
-_users: frozenset[str] = frozenset()
 _RUNS_THE_CELL = re.compile(r"%%(?:time|capture|prun|debug)\b")  # cell magics that execute the rest in the notebook
 _COMMAND_OPTION = re.compile(r"-[bBdEiIOPqRsSuvx]*c")
 
@@ -236,58 +229,6 @@ def _unit_in_archive(path: str) -> Unit | None:
                 return None
             return parse(path, text) if text is not None else None
     return None
-
-
-def count_as_users(packages: Iterable[str]) -> None:
-    """Take these packages and what is in them for the user's own code, although they are installed."""
-    global _users
-    _users = frozenset(packages)
-
-
-def is_installed(name: str, namespace: Mapping[str, Any] | None, file: str | None, paths: list[str]) -> bool:
-    """Whether a module is imported rather than inlined: built-in, frozen, standard library or a site directory.
-
-    `file` is its `__file__`, `paths` its `__path__`. A module with neither is the user's only when it was made in
-    this process (a notebook, an `exec`), which shows in its having no loader.
-    """
-    top = name.partition(".")[0]
-    if top == OWN_PACKAGE:
-        return True
-    if _users and any(name == package or name.startswith(f"{package}.") for package in _users):
-        return False
-    if file:
-        return _in_site(os.path.abspath(file))
-    if paths:
-        return all(_in_site(os.path.abspath(path)) for path in paths)
-    if top in sys.builtin_module_names or top in sys.stdlib_module_names:
-        return True
-    return namespace is not None and namespace.get("__spec__") is not None and name != "__main__"
-
-
-@lru_cache(maxsize=_MAX_CACHED)
-def _in_site(path: str) -> bool:
-    if os.path.islink(path) and _directory_in_site(os.path.dirname(os.path.realpath(path))):
-        return True
-    return _directory_in_site(os.path.dirname(path))
-
-
-@lru_cache(maxsize=_MAX_CACHED)
-def _directory_in_site(path: str) -> bool:
-    paths = {os.path.join(form, "") for form in (path, os.path.realpath(path))}
-    return any(candidate.startswith(root) for root in _site_roots(tuple(sys.path)) for candidate in paths)
-
-
-@lru_cache(maxsize=8)
-def _site_roots(search_path: tuple[str, ...]) -> tuple[str, ...]:
-    """Directories, each ending in a separator, whose modules are installed."""
-    paths = sysconfig.get_paths()
-    roots = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    roots.update(site.getsitepackages() if hasattr(site, "getsitepackages") else ())
-    roots.add(site.getusersitepackages())
-    roots.update(entry for entry in search_path if os.path.basename(entry.rstrip(os.sep)) in _SITE_NAMES)
-    roots.add(os.path.dirname(os.__file__))
-    roots.update(entry for entry in search_path if os.path.basename(entry).startswith("python3") and ".zip" in entry)
-    return tuple(sorted({form.rstrip(os.sep) + os.sep for root in roots for form in (root, os.path.realpath(root))}))
 
 
 def absolute_import(node: ast.ImportFrom, package: str) -> str:

@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ell_otel.closure.source import is_installed
+from ell_otel.closure.installed import is_installed
 from ell_otel.closure.spaces import Slot, Space
 from ell_otel.closure.wrappers import unwrapped
 from ell_otel.redact import redact_value

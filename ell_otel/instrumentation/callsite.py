@@ -26,7 +26,7 @@ from opentelemetry import context as otel_context
 
 from ell_otel import registry, semconv
 from ell_otel.closure import Closure, capture
-from ell_otel.closure.source import is_installed
+from ell_otel.closure.installed import is_installed
 from ell_otel.closure.wrappers import unwrapped
 from ell_otel.instrumentation.coroutines import Pending
 from ell_otel.telemetry import current

@@ -16,7 +16,8 @@ import pytest
 from closure_projects import Project, alone
 
 from ell_otel.closure import capture, verify
-from ell_otel.closure.source import is_installed, without_magics
+from ell_otel.closure.installed import is_installed
+from ell_otel.closure.source import without_magics
 
 SCRIPT = """
 import json
@@ -225,6 +226,29 @@ def test_packages_of_a_virtual_environment_inside_the_project_are_imported(
     assert "def v" not in closure.text
     assert closure.imported == ("vendored",)
     assert closure.packages == {"vendored": ""}
+
+
+def test_what_pip_has_put_into_a_folder_of_the_users_is_imported_and_what_lies_beside_it_is_not(
+    project: Project,
+) -> None:
+    (project.directory / "vendored").mkdir()
+    (project.directory / "vendored" / "__init__.py").write_text("from . import inner\ndef v(): return inner.K\n")
+    (project.directory / "vendored" / "inner.py").write_text("K = 1\n")
+    (project.directory / "single.py").write_text("def s(): return 2\n")
+    info = project.directory / "vendored-1.0.dist-info"
+    info.mkdir()
+    (info / "RECORD").write_text(
+        "../../bin/vendored,sha256=x,1\nsingle.py,sha256=x,1\nvendored-1.0.dist-info/RECORD,,\n"
+        "vendored/__init__.py,sha256=x,1\nvendored/inner.py,sha256=x,1\n"
+    )
+    project.write(
+        beside="def b(): return 3\n",
+        main="import vendored, single, beside\ndef ask(): return vendored.v() + single.s() + beside.b()\n",
+    )
+    closure = project.capture()
+    assert closure.imported == ("single", "vendored")
+    assert "def b" in closure.text
+    assert alone(closure).ask() == 6
 
 
 def test_an_editable_install_is_the_users_code(
