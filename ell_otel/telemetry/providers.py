@@ -52,6 +52,8 @@ from ell_otel.telemetry.stamping import StampLogProcessor, StampProcessor
 REPORT_LOSSES_S: Final = 60.0
 ANNOUNCE_UNSENT_S: Final = 60.0
 """When a program event that did not get through is due again; not at once, for a collector may refuse all of them."""
+MAX_REPLACED: Final = 8
+"""So many pipelines that others have taken the place of are kept, for spans that began in them."""
 
 
 class Pipeline:
@@ -63,8 +65,8 @@ class Pipeline:
         self.announced: dict[tuple[str, str], float] = {}  # (program, version) -> when it is due again
         self._losses = Losses(self._report_loss, every_s=0.0 if settings.local else REPORT_LOSSES_S)
         self._remote: Remote | None = None
+        self._writer: SegmentWriter | None = None
         self._owned: list[SpanProcessor] = []
-        self._contents = Contents()
         joined = tracer_provider or application_provider()
         self.owns_provider = joined is None
         self._beside = joined is not None and settings.content is not True
@@ -75,7 +77,7 @@ class Pipeline:
             resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
         )
         self._joint = _joint_of(self.tracer_provider)
-        self._add(StampProcessor(self._contents.put))
+        self._add(StampProcessor(_contents.put))
         _stamp_events_of(get_logger_provider())
         self._connect(joined=joined is not None)
         self.blobs = Blobs(settings.blobs or (str(self.directory / BLOBS_NAME) if self.directory else ""))
@@ -90,7 +92,7 @@ class Pipeline:
             self.directory = config.find_directory(self.settings)
             with guarded("preparing the .ell folder"):
                 _prepare(self.directory)
-            writer = SegmentWriter(
+            self._writer = writer = SegmentWriter(
                 self.directory / SPOOL_NAME,
                 segment_bytes=self.settings.segment_bytes,
                 durability=self.settings.durability,
@@ -98,13 +100,13 @@ class Pipeline:
                 on_vanished=self.announced.clear,
             )
             spool = ExportNow(SpoolSpanExporter(writer, self._losses))
-            self._add(FinishProcessor(spool, steps, self._contents, only_ours=joined))
+            self._add(FinishProcessor(spool, steps, _contents, only_ours=joined))
             self._logger_provider.add_log_record_processor(EmitNow(SpoolLogExporter(writer, self._losses)))
             return
         self._remote = Remote(self.settings, self._losses, self._unsent)
         if not joined:  # an application's own provider has its own exporter
             queue = QueueSpans(self._remote.spans)
-            self._add(FinishProcessor(queue, steps, self._contents, only_ours=False))
+            self._add(FinishProcessor(queue, steps, _contents, only_ours=False))
         self._logger_provider.add_log_record_processor(QueueLogs(self._remote.events))
 
     def content(self, span: Span, name: str, value: str) -> None:
@@ -115,7 +117,7 @@ class Pipeline:
         """As ``content``, for several contents, together with attributes that everybody may see."""
         if self._beside:
             for name, value in contents.items():
-                self._contents.put(span, name, value)
+                _contents.put(span, name, value)
         else:
             attributes = {**attributes, **contents}
         span.set_attributes(attributes)
@@ -137,6 +139,19 @@ class Pipeline:
         """Hand on everything that has ended so far. True when all of it was."""
         flushed = [self.blobs.flush(), *(processor.force_flush() for processor in self._owned)]
         return all(flushed) and self._logger_provider.force_flush()
+
+    def give_way(self) -> bool:
+        """Another takes our place. False when we still stand: for spans of our own provider that have not ended yet.
+
+        An application's provider goes on without us: what ends in it is the other's.
+        """
+        if not self.owns_provider:
+            self.shutdown()
+            return True
+        with guarded("giving way to another pipeline"):
+            if self._writer is not None:
+                self._writer.close()  # readers may have the segment; a late span begins another
+        return False
 
     def shutdown(self) -> None:
         """Flush and stop, within the exit deadline of the settings. Further spans are not recorded."""
@@ -168,9 +183,14 @@ class DisabledPipeline(Pipeline):
     def flush(self) -> bool:
         return True
 
+    def give_way(self) -> bool:
+        return True
+
     def shutdown(self) -> None:
         """Nothing to stop."""
 
+
+_contents: Final = Contents()  # of all pipelines: a span may begin under one and end under the next
 
 # By identity: logfire's providers, for one, cannot be hashed.
 _joints: Final[list[tuple[weakref.ref[TracerProvider], Joint]]] = []
@@ -198,6 +218,7 @@ def _stamp_events_of(provider: object) -> None:
 
 _lock = threading.RLock()
 _current: Pipeline | None = None
+_replaced: Final[list[Pipeline]] = []
 
 
 def _after_fork_in_child() -> None:
@@ -229,9 +250,11 @@ def configure(settings: config.Settings | None = None, tracer_provider: TracerPr
             fresh = DisabledPipeline(config.Settings(disabled=True))
             with guarded("preparing telemetry"):
                 fresh = _made(config.resolve(), tracer_provider)
-        if _current is not None:
-            _current.shutdown()
-        _current = fresh
+        before, _current = _current, fresh
+        if before is not None and not before.give_way():
+            _replaced.append(before)
+        while len(_replaced) > MAX_REPLACED:
+            _replaced.pop(0).shutdown()
         return _current
 
 
@@ -248,20 +271,22 @@ def _made(settings: config.Settings, tracer_provider: TracerProvider | None) -> 
 def _at_exit() -> None:
     # A program may still run after this, in a handler registered before ours, in a daemon thread or in a finalizer, and
     # by then no pipeline can be made. So the local one stays as it is: the spool needs no end.
-    if _current is not None:
-        if _current.settings.local:
-            _current.flush()
+    for each in (*_replaced, *([_current] if _current else [])):
+        if each.settings.local:
+            each.flush()
         else:
-            _current.shutdown()
+            each.shutdown()
 
 
 def reset() -> None:
     """End the pipeline in force, if there is one; the next use makes another."""
     global _current
     with _lock:
-        ending, _current = _current, None
-    if ending is not None:
-        ending.shutdown()
+        ending = [*_replaced, *([_current] if _current else [])]
+        _replaced.clear()
+        _current = None
+    for each in ending:
+        each.shutdown()
 
 
 def application_provider() -> TracerProvider | None:

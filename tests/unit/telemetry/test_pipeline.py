@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from collectors import http_collector
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -37,6 +38,40 @@ def test_an_applications_provider_is_joined_and_only_our_spans_go_to_the_spool(f
     assert {span.name.split()[0] for span in theirs.get_finished_spans()} == {"inside", "invoke_workflow", "their"}
     names = [span.name.split()[0] for span in recorded(folder).spans]
     assert names == ["inside", "invoke_workflow"]  # what ran inside an invocation is stamped, and so ours too
+
+
+def test_a_run_in_the_midst_of_which_telemetry_is_set_up_anew_is_recorded_whole(folder: Path) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+
+    @ell.program
+    def before(question: str) -> str:
+        ell.init(tracer_provider=provider)
+        return f"{question} Because."
+
+    @ell.program
+    def after() -> str:
+        return "later"
+
+    before("Why?")
+    after()
+    first, second = (recorded(folder).span(f"invoke_workflow {__name__}.{of.__qualname__}") for of in (before, after))
+    assert first.attributes["ell.invocation.arguments"] == '{"question":"Why?"}'
+    assert first.attributes["ell.invocation.result"] == '"Why? Because."'
+    assert second.attributes["ell.invocation.result"] == '"later"'
+
+
+def test_a_collector_gets_the_run_in_the_midst_of_which_another_took_its_place() -> None:
+    with http_collector() as first, http_collector() as second:
+        ell.init(endpoint=first.url)
+
+        @ell.program
+        def move() -> None:
+            ell.init(endpoint=second.url)
+
+        move()
+        move()
+        providers.reset()
+        assert [len(each.spans) for each in (first, second)] == [1, 1]
 
 
 def test_with_an_endpoint_and_an_applications_provider_its_spans_are_not_exported_again() -> None:
