@@ -7,6 +7,9 @@ BIN    := $(VENV)/bin
 # The generator that fits the oldest protobuf runtime we support; by itself, for it would drag the runtime down.
 PROTOC_TOOLS := grpcio-tools==1.74.0
 
+# It wants openai 2 where the tests have 3. So it has a folder of its own, which its tests put first on Python's path.
+LITELLM := litellm==1.106.2
+
 # Some faults take a tool of the system. Without it their tests are skipped, which CI takes for a failure.
 TOOLS := for tool in strace:strace ip:iproute2 mkfs.ext4:e2fsprogs prlimit:util-linux faketime:faketime; do \
   command -v $${tool%%:*} >/dev/null || apt-get install -y -qq $${tool\#\#*:} || echo "$${tool%%:*} is missing: its tests are skipped"; \
@@ -27,7 +30,8 @@ demo: $(VENV)/.demo
 
 # What is not Python is tested where its tools are: without Go or npm those tests are skipped, which CI takes for a failure.
 HAVE = $(shell command -v $(1) 2>/dev/null)
-CLIENTS := $(if $(call HAVE,go),build/clients/go build/clients/grafana build/clients/compose) $(if $(call HAVE,npm),build/clients/node/.done)
+CLIENTS := build/clients/litellm/.done $(if $(call HAVE,go),build/clients/go build/clients/grafana build/clients/compose) \
+  $(if $(call HAVE,npm),build/clients/node/.done)
 COLLECTOR := $(if $(call HAVE,go),build/otelcol)
 
 clients: $(CLIENTS)
@@ -47,6 +51,11 @@ build/clients/compose: $(wildcard tests/clients/compose/*)
 build/clients/node/.done: $(wildcard tests/clients/node/*)
 	@mkdir -p build/clients/node && cp $^ build/clients/node/
 	npm ci --prefix build/clients/node --no-audit --no-fund --loglevel=error
+	@touch $@
+
+build/clients/litellm/.done: Makefile | $(VENV)/.dev
+	rm -rf build/clients/litellm
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/clients/litellm '$(LITELLM)'
 	@touch $@
 
 collector: build/otelcol

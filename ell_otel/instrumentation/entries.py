@@ -11,6 +11,9 @@ import inspect
 from types import ModuleType
 from typing import Any, Final
 
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
 from ell_otel.instrumentation import callsite, patch
 from ell_otel.instrumentation.coroutines import Pending, passing_for
 from ell_otel.telemetry import current
@@ -45,6 +48,12 @@ _LITELLM: Final = (
     *("completion", "acompletion", "embedding", "aembedding", "text_completion", "atext_completion"),
     *("responses", "aresponses", "image_generation", "aimage_generation"),
 )
+_LITELLM_STREAMS: Final = {
+    "litellm.litellm_core_utils.streaming_handler": ("CustomStreamWrapper",),
+    "litellm.responses.streaming_iterator": ("ResponsesAPIStreamingIterator", "SyncResponsesAPIStreamingIterator"),
+}
+"""They tell of the call when they are read to their end, long after the function that made it has returned."""
+_BEGUN_IN: Final = "_ell_begun_in"  # the context in which such a stream was made
 
 
 def prepare() -> None:
@@ -53,6 +62,8 @@ def prepare() -> None:
         patch.on_import(path, _methods)
     patch.on_import("openai", _instrumented)
     patch.on_import("litellm", _litellm)
+    for path in _LITELLM_STREAMS:
+        patch.on_import(path, _litellm_streams)
     patch.on_import("anthropic._base_client", _anthropic_client)
 
 
@@ -76,9 +87,44 @@ def _instrumented(_: ModuleType) -> None:
         _wrap(importlib.import_module(path), classes)
 
 
-def _litellm(module: ModuleType) -> None:
+def _litellm(module: ModuleType) -> bool:
     for name in _LITELLM:
         patch.wrap(module, name, scoped)
+    return hasattr(module, _LITELLM[0])  # it imports openai first, which may be what has us instrumented
+
+
+def _litellm_streams(module: ModuleType) -> bool:
+    found = [vars(module)[name] for name in _LITELLM_STREAMS[module.__name__] if name in vars(module)]
+    for stream in found:
+        patch.wrap(stream, "__init__", _begun)
+        patch.wrap(stream, "__next__", _read)
+        patch.wrap(stream, "__anext__", _read_async)
+    return bool(found)
+
+
+def _begun(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    vars(instance)[_BEGUN_IN] = otel_context.get_current()
+    wrapped(*args, **kwargs)
+
+
+def _read(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    token = otel_context.attach(_resumed(instance))
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        otel_context.detach(token)
+
+
+async def _read_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    token = otel_context.attach(_resumed(instance))
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        otel_context.detach(token)
+
+
+def _resumed(stream: Any) -> Context:
+    return invocations.carried(vars(stream).get(_BEGUN_IN) or otel_context.get_current())
 
 
 def _wrap(module: ModuleType, classes: dict[str, tuple[str, ...]]) -> None:

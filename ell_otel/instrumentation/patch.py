@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from ell_otel.telemetry.guard import guarded
 
-Hook = Callable[[ModuleType], None]
-"""Patches a package that has just been imported, or was before."""
+Hook = Callable[[ModuleType], bool | None]
+"""Patches a package that has just been imported, or was before. False: it came too early, before the import's end."""
 
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 """What runs in the place of a function: gets the function, the instance it is bound to, and the arguments."""
@@ -29,7 +29,8 @@ _ours: list[Any] = []
 def on_import(package: str, hook: Hook) -> None:
     """Run ``hook`` with the module ``package`` as soon as that is imported: now, if it is. Once, however often asked.
 
-    What the hook raises is told, not raised: the import is the application's.
+    What the hook raises is told, not raised: the import is the application's. One that came too early is run by whoever
+    asks for it next.
     """
     with _lock:
         if _hooks.get((package, hook)):
@@ -40,7 +41,7 @@ def on_import(package: str, hook: Hook) -> None:
     def imported(module: ModuleType) -> None:
         with guarded(f"instrumenting {package}"):
             if _hooks.get((package, hook)):
-                hook(module)
+                _hooks[package, hook] = hook(module) is not False
 
     if not asked_before:
         import wrapt

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +15,12 @@ import pytest
 from canaries import CANARIES
 from collectors import http_collector
 from openinference.instrumentation.openai import OpenAIInstrumentor
-from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import ell_otel as ell
 from ell_otel import cli
-from ell_otel.telemetry import providers
 from ell_otel.telemetry.processors import CONTENT
 from ell_otel.testing import FakeModel, RecordedSpan, recorded
 
@@ -168,47 +164,6 @@ def test_doctor_counts_the_model_calls_of_which_nothing_is_known(
     findings = json.loads(capsys.readouterr().out)["data"]
     (finding,) = [each["finding"] for each in findings if each["about"] == "programs"]
     assert finding.startswith("1 of 2 model requests name no program")
-
-
-LITELLM = """
-import concurrent.futures, openai
-from opentelemetry import trace
-
-POOL = concurrent.futures.ThreadPoolExecutor(1)
-
-def tell(model):
-    span = trace.get_tracer("litellm").start_span("litellm_request")
-    span.set_attributes({"gen_ai.request.model": model, "llm.request.type": "completion", "gen_ai.system": "openai"})
-    span.end()
-
-def completion(client, model, messages):
-    answer = client.chat.completions.create(model=model, messages=messages) if client else None
-    POOL.submit(tell, model).result()
-    return answer
-"""
-"""What matters of litellm 1.106, which cannot be installed beside openai 3: it tells of a call in a thread of its own."""
-
-
-def test_a_library_that_tells_of_a_call_in_a_pool_of_its_own_names_the_program_and_counts_once(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "litellm.py").write_text(LITELLM)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "litellm", raising=False)
-    ell.init(tracer_provider=TracerProvider(shutdown_on_exit=False))
-    monkeypatch.setattr(trace, "get_tracer", providers.pipeline().tracer_provider.get_tracer)
-    litellm: Any = importlib.import_module("litellm")
-
-    def ask_litellm(client: Any) -> None:
-        litellm.completion(client, "gpt-4o-mini", [{"role": "user", "content": "Why?"}])
-
-    with FakeModel() as model, model.client() as client:
-        ask_litellm(None)
-        ask_litellm(client)
-    spans = [(span.name, span.attributes) for span in recorded(folder).spans]
-    assert [name for name, _ in spans] == ["litellm_request", "chat gpt-4o-mini", "litellm_request"]
-    assert {said["ell.program.name"].rpartition(".")[2] for _, said in spans} == {"ask_litellm"}
-    assert ["ell.duplicate" in said for _, said in spans] == [False, False, True]
 
 
 def test_a_span_of_openinference_alone_is_an_inference_like_any_other(

@@ -15,15 +15,17 @@ _LIBRARIES = ("anthropic", "litellm", "openai")
 
 
 class _Once:
-    """The one time that this process is instrumented. Never raises."""
+    """The one time that this process is instrumented, and again for a library that had come only half. Never raises."""
 
     def __init__(self):
         self.done = False
+        self.early = ()  # libraries that were in the midst of their import
         self.give_back = lambda: None  # what `watch` has replaced
 
-    def instrument(self, _=None):
-        if self.done:
+    def instrument(self, module=None):
+        if self.done and (module is None or module.__name__ not in self.early):
             return
+        self.early = () if self.done else tuple(name for name in _LIBRARIES if name in sys.modules)
         self.done = True
         self.give_back()
         try:
