@@ -55,7 +55,7 @@ class Chat:
             if kind is not None:
                 attributes[semconv.GEN_AI_OUTPUT_TYPE] = _output_type(kind)
         tier = request.get("service_tier", extra.get("service_tier"))
-        if tier not in {None, "auto"}:
+        if isinstance(tier, str) and tier != "auto":
             attributes[semconv.OPENAI_REQUEST_SERVICE_TIER] = tier
         return attributes
 
@@ -73,9 +73,9 @@ class Chat:
         attributes: Attributes = {}
         if model := getattr(answer, "model", None):
             attributes[semconv.GEN_AI_RESPONSE_MODEL] = model
-        if choices := getattr(answer, "choices", None):
+        if is_list(choices := getattr(answer, "choices", None)) and choices:
             attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = tuple(
-                [each.finish_reason or "error" for each in choices]
+                [getattr(each, "finish_reason", None) or "error" for each in choices]
             )
         if identity := getattr(answer, "id", None):
             attributes[semconv.GEN_AI_RESPONSE_ID] = identity
@@ -141,12 +141,12 @@ class Responses:
         """What a response says, without its content."""
         if getattr(answer, "object", None) != "response":
             return {}
-        attributes: Attributes = {
-            semconv.GEN_AI_RESPONSE_MODEL: answer.model,
-            semconv.GEN_AI_RESPONSE_ID: answer.id,
-        }
-        if (tier := getattr(answer, "service_tier", None)) is not None:
-            attributes[semconv.OPENAI_RESPONSE_SERVICE_TIER] = tier
+        named = (
+            (semconv.GEN_AI_RESPONSE_MODEL, answer.model),
+            (semconv.GEN_AI_RESPONSE_ID, answer.id),
+            (semconv.OPENAI_RESPONSE_SERVICE_TIER, getattr(answer, "service_tier", None)),
+        )
+        attributes: Attributes = {name: value for name, value in named if value is not None}
         if (usage := answer.usage) is not None:
             _add_usage(attributes, usage, "input_tokens", "output_tokens")
         if reasons := _finish_reasons(answer):
@@ -166,7 +166,7 @@ class Responses:
     def failure(answer: Any) -> tuple[str, str] | None:
         """Type and message, where the model's side says that it has failed."""
         error = getattr(answer, "error", None)
-        return None if error is None else (error.code, error.message)
+        return None if error is None else (field(error, "code"), field(error, "message"))
 
 
 class Embeddings:
@@ -196,10 +196,10 @@ class Embeddings:
         attributes: Attributes = {}
         if model := getattr(answer, "model", None):
             attributes[semconv.GEN_AI_RESPONSE_MODEL] = model
-        if (data := getattr(answer, "data", None)) and (vector := getattr(data[0], "embedding", None)):
+        if is_list(data := getattr(answer, "data", None)) and data and is_list(vector := field(data[0], "embedding")):
             attributes[semconv.GEN_AI_EMBEDDINGS_DIMENSION_COUNT] = len(vector)
-        if usage := getattr(answer, "usage", None):
-            attributes[semconv.GEN_AI_USAGE_INPUT_TOKENS] = usage.prompt_tokens
+        if (count := field(getattr(answer, "usage", None), "prompt_tokens")) is not None:
+            attributes[semconv.GEN_AI_USAGE_INPUT_TOKENS] = count
         return attributes
 
     @staticmethod
@@ -252,14 +252,13 @@ def _add_usage(attributes: Attributes, usage: Any, asked: str, answered: str) ->
 
 
 def _finish_reasons(answer: Any) -> list[str]:
-    details = answer.incomplete_details
-    whole = messages.status_reason(answer.status, details.reason if details is not None else None)
+    whole = messages.status_reason(answer.status, field(answer.incomplete_details, "reason"))
     reasons: list[str] = []
-    if answer.status not in {"failed", "cancelled", "incomplete", "queued", "in_progress"}:
-        for item in answer.output:
+    if answer.status not in ("failed", "cancelled", "incomplete", "queued", "in_progress"):
+        for item in answer.output if is_list(answer.output) else ():
             if messages.is_finished_call(item):
                 reasons.append("tool_calls")
-            elif item.type == "message" and (reason := messages.status_reason(item.status)):
+            elif field(item, "type") == "message" and (reason := messages.status_reason(field(item, "status"))):
                 reasons.append(reason)
     return list(dict.fromkeys(reasons)) or ([whole] if whole else [])
 

@@ -70,7 +70,7 @@ def chat_finish_reason(reason: str | None) -> str:
     return "tool_call" if reason in {"tool_calls", "function_call"} else reason or "error"
 
 
-def tool_call(name: str | None, call_id: str | None, arguments: str | None) -> Plain:
+def tool_call(name: str | None, call_id: str | None, arguments: Any) -> Plain:
     """The model's request to run a tool; its arguments as data where they are JSON."""
     return {"arguments": _arguments(arguments), "name": name, "id": call_id, "type": "tool_call"}
 
@@ -189,19 +189,22 @@ def responses_output(items: Iterable[Any]) -> list[Plain]:
     return messages
 
 
-TOOL_CALLS: Final = frozenset({"function_call", "custom_tool_call", "computer_call"})
+TOOL_CALLS: Final = ("function_call", "custom_tool_call", "computer_call")
 
 
 def is_finished_call(item: Any) -> bool:
     """Whether an output item is a call of a tool that the model has finished writing."""
-    return item.type in TOOL_CALLS and getattr(item, "status", None) in {None, "completed", "incomplete"}
+    return field(item, "type") in TOOL_CALLS and field(item, "status") in (None, "completed", "incomplete")
 
 
-def status_reason(status: str | None, incomplete: str | None = None) -> str | None:
+def status_reason(status: Any, incomplete: Any = None) -> str | None:
     """The finish reason that an item's or a response's status stands for; None while it is under way."""
-    if status == "incomplete" and incomplete is not None:
+    if status == "incomplete" and isinstance(incomplete, str):
         return {"max_output_tokens": "length"}.get(incomplete, incomplete)
-    return {"completed": "stop", "failed": "error", "cancelled": "error", "incomplete": "incomplete"}.get(status or "")
+    return _REASONS.get(status) if isinstance(status, str) else None
+
+
+_REASONS: Final = {"completed": "stop", "failed": "error", "cancelled": "error", "incomplete": "incomplete"}
 
 
 def _add_call(messages: list[Plain], part: Plain) -> None:
@@ -247,9 +250,10 @@ def responses_tools(tools: Any) -> list[Plain]:
 # -- tools ------------------------------------------------------------------------------------------------------------
 
 
-def _arguments(text: str | None) -> Any:
+def _arguments(text: Any) -> Any:
+    """As data; some servers send them as such in the first place."""
     try:
-        return json.loads(text) if text else None
+        return json.loads(text) if isinstance(text, str) and text else text or None
     except ValueError:
         return text
 

@@ -21,6 +21,7 @@ from ell_otel.instrumentation import callsite, openai_genai, openai_request, pat
 from ell_otel.instrumentation.callsite import CallSite
 from ell_otel.instrumentation.coroutines import Pending, passing_for
 from ell_otel.instrumentation.openai_attributes import Api, Attributes, Chat, Content, Embeddings, Responses
+from ell_otel.instrumentation.openai_parts import is_list
 from ell_otel.instrumentation.openai_streams import HEARD, Heard, watched, when_closed
 from ell_otel.telemetry import current
 from ell_otel.telemetry.contents import as_json, messages_as_json
@@ -36,6 +37,7 @@ _METHODS: Final = (
     ("openai.resources.embeddings", "Embeddings", Embeddings),
 )
 _MESSAGES: Final = frozenset({semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_OUTPUT_MESSAGES})
+_MAX_INT: Final = 1 << 63
 _RAW_RESPONSE: Final = "X-Stainless-Raw-Response"
 _SERVED_MODEL: Final = "x-ms-served-model"
 _GENAI_CALL: Final = "opentelemetry.genai.client.inference.context"
@@ -139,8 +141,16 @@ def _start_attributes(api: Api, instance: Any, request: dict[str, Any], site: Ca
     if isinstance(model := request.get("model"), str):
         attributes[semconv.GEN_AI_REQUEST_MODEL] = model
     attributes.update(_server(getattr(instance, "_client", None)))
-    attributes.update(api.asked(request))
+    with guarded("recording a request's settings"):
+        attributes.update({name: value for name, value in api.asked(request).items() if _is_plain(value)})
     return attributes
+
+
+def _is_plain(value: Any) -> bool:
+    """What a span can hold as it is and OTLP can say; of anything else OpenTelemetry would ask for the ``repr``."""
+    if isinstance(value, int):
+        return -_MAX_INT <= value < _MAX_INT
+    return isinstance(value, (str, float)) or (is_list(value) and all(isinstance(item, str) for item in value))
 
 
 def _server(client: Any) -> Attributes:
@@ -183,9 +193,10 @@ class Call:
         headers = request.get("extra_headers") or {}
         self._is_unread = isinstance(headers, dict) and headers.get(_RAW_RESPONSE) == "stream"
         self._records = pipeline.settings.record_content and self._span.is_recording()
-        with guarded("recording a request"):
-            if self._records:
+        if self._records:
+            with guarded("recording a request's contents"):
                 self._record(api.asked_content(request, pipeline.blobs))
+            with guarded("recording a request"):
                 self._content[semconv.ELL_REQUEST] = openai_request.as_sent(
                     request, api.input_name, pipeline.blobs, pipeline.settings.value_bytes
                 )
@@ -272,9 +283,11 @@ class Call:
     # -- what goes onto the span --------------------------------------------------------------------------------------
 
     def _note_answer(self, answer: Any) -> None:
-        self._attributes = {**self._api.answered(answer), **self._attributes}
+        with guarded("recording what an answer says of itself"):
+            self._attributes = {**self._api.answered(answer), **self._attributes}
         if self._records:
-            self._record(self._api.answered_content(answer, self._pipeline.blobs))
+            with guarded("recording an answer's contents"):
+                self._record(self._api.answered_content(answer, self._pipeline.blobs))
         if (failure := self._api.failure(answer)) is not None:
             self._finish(failure)
 
@@ -289,12 +302,14 @@ class Call:
         if self._ended:
             return
         self._ended = True
+        if self._heard is not None:
+            with guarded("recording what a stream says of itself"):
+                self._attributes = {**self._heard.attributes(), **self._attributes}
+            if self._records:
+                with guarded("recording a stream's contents"):
+                    self._record(self._heard.content(self._pipeline.blobs))
         with guarded("recording how a model call ended"):
             attributes = self._attributes
-            if self._heard is not None:
-                attributes = {**self._heard.attributes(), **attributes}
-                if self._records:
-                    self._record(self._heard.content(self._pipeline.blobs))
             if failure is not None:
                 kind, message = failure
                 attributes[semconv.ERROR_TYPE] = kind

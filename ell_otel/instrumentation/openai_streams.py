@@ -22,7 +22,7 @@ from ell_otel.instrumentation.openai_attributes import (
     chat_usage,
     has_compaction,
 )
-from ell_otel.instrumentation.openai_parts import Plain, text_part
+from ell_otel.instrumentation.openai_parts import Plain, field, is_list, text_part
 from ell_otel.telemetry.blobs import Blobs
 
 
@@ -209,7 +209,8 @@ class _ChatHeard(Heard):
         return {semconv.GEN_AI_OUTPUT_MESSAGES: [choice.message() for choice in self._in_order()]}
 
     def _in_order(self) -> list[_Choice]:
-        return [choice for _, choice in sorted(self._choices.items())]
+        by_index = sorted(self._choices.items(), key=lambda each: each[0] if isinstance(each[0], int) else -1)
+        return [choice for _, choice in by_index]
 
 
 class _Choice:
@@ -219,27 +220,34 @@ class _Choice:
         self.finish_reason: str | None = None
         self._texts: list[str] = []
         self._refusals: list[str] = []
-        self._calls: dict[int, tuple[str | None, str | None, list[str]]] = {}
+        self._calls: dict[Any, tuple[str | None, str | None, list[str]]] = {}
 
     def add(self, delta: Any, finish_reason: str | None) -> None:
         """Take in what is new."""
         self.finish_reason = finish_reason or self.finish_reason
-        if delta.content is not None:
-            self._texts.append(delta.content)
+        if (content := delta.content) is not None:
+            self._texts.append(content if isinstance(content, str) else _text_of(content))
         if isinstance(refusal := getattr(delta, "refusal", None), str):
             self._refusals.append(refusal)
         for call in delta.tool_calls or ():
             function = call.function
-            *_, arguments = self._calls.setdefault(call.index, (call.id, function.name if function else None, []))
+            key = call.id if call.index is None else call.index  # some servers count calls by id alone
+            *_, arguments = self._calls.setdefault(key, (call.id, function.name if function else None, []))
             if function and function.arguments is not None:
                 arguments.append(function.arguments)
 
     def message(self) -> Plain:
         """The answer as far as it has come."""
         texts = ["".join(pieces) for pieces in (self._texts, self._refusals) if pieces]
-        calls = (messages.tool_call(name, key, "".join(text)) for _, (key, name, text) in sorted(self._calls.items()))
+        calls = (messages.tool_call(name, key, "".join(text)) for key, name, text in self._calls.values())
         parts = [*map(text_part, texts), *calls]
         return messages.output("assistant", parts, messages.chat_finish_reason(self.finish_reason))
+
+
+def _text_of(parts: Any) -> str:
+    """The text of a piece that is itself made of parts, as those of Mistral's reasoning models are."""
+    texts = [field(part, "text") for part in parts] if is_list(parts) else []
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 class _ResponsesHeard(Heard):

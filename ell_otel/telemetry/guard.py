@@ -1,7 +1,7 @@
 """Telemetry never harms the host program: what goes wrong in ours is told, at most once a minute, and not raised.
 
-Three exceptions go through. One raised by code of the host's own, which a signal handler (a time limit, say) can run in
-the midst of ours: it is the host's. One that is no ``Exception``, such as KeyboardInterrupt. And, after
+Three exceptions go through. One that a signal handler of the host's (a time limit, say) raises in the midst of ours: it
+is the host's. One that is no ``Exception``, such as KeyboardInterrupt. And, after
 ``raise_faults``, the unexpected: our tests use it, so that our own faults are found; a user's tests are not our place.
 A condition we know of (an ``EllOtelError``: a full disk, an unreachable collector) is only ever told.
 """
@@ -75,14 +75,25 @@ def raise_faults(on: bool) -> None:
 
 
 def raised_by_host(error: BaseException) -> bool:
-    """Whether the innermost code that ran is neither ours, nor a library's that we use, nor the standard library's."""
+    """Whether a signal handler of the host's raised it: other code of the host's runs here only because we look at
+    something of its, which without us nobody does."""
     trace = error.__traceback__
-    if trace is None:
-        return False
-    while trace.tb_next is not None:
+    while trace is not None:
+        if _is_hosts(trace.tb_frame) and _is_handling_a_signal(trace.tb_frame):
+            return True
         trace = trace.tb_next
-    package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    return False
+
+
+def _is_hosts(frame: FrameType) -> bool:
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     return package not in _OURS and package not in sys.stdlib_module_names
+
+
+def _is_handling_a_signal(frame: FrameType) -> bool:
+    """A handler is given the frame that it interrupts."""
+    given = (item for value in frame.f_locals.values() for item in (value if type(value) is tuple else (value,)))
+    return frame.f_back is not None and any(item is frame.f_back for item in given)
 
 
 class _LetThrough(logging.Filter):

@@ -6,13 +6,15 @@ import asyncio
 import gc
 import inspect
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ell_otel as ell
-from ell_otel.testing import FakeModel
+from ell_otel.telemetry import guard
+from ell_otel.testing import FakeModel, recorded
 
 ASKED: Any = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}
 INPUT: Any = {"model": "m", "input": "Why?"}
@@ -97,3 +99,67 @@ def test_a_task_is_named_in_tracebacks_and_debuggers_after_the_sdks_method(model
     bare, ours = without_and_with(lambda: asyncio.run(task()))
     assert bare == ["AsyncCompletions.create"]
     assert ours == bare
+
+
+# -- values of the host's that fight back when somebody looks at them -------------------------------------------------
+
+
+class Fierce:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError("repr")
+
+    def __getattr__(self, name: str) -> Any:
+        raise ZeroDivisionError(name)
+
+
+class FierceText(str):
+    def __len__(self) -> int:
+        raise ZeroDivisionError("len")
+
+
+class FierceNumber(float):
+    def __eq__(self, other: object) -> bool:
+        raise ZeroDivisionError("eq")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class FierceMapping(Mapping[str, Any]):
+    def __getitem__(self, key: str) -> Any:
+        raise ZeroDivisionError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("role", "content"))
+
+    def __len__(self) -> int:
+        return 2
+
+
+FIERCE: dict[str, dict[str, Any]] = {
+    "a message": {"messages": [Fierce()]},
+    "a mapping": {"messages": [FierceMapping()]},
+    "a text": {"messages": [{"role": "user", "content": FierceText("Why?")}]},
+    "a number": {"seed": FierceNumber(2)},
+    "a setting": {"temperature": Fierce()},
+    "a part of the body": {"extra_body": {"more": Fierce()}},
+    "a number beyond those of OTLP": {"seed": 2**70},
+    "a tier that is no text": {"service_tier": ["flex"]},
+    "a stop that is no text": {"stop": [Fierce()]},
+}
+
+
+@pytest.mark.parametrize("fierce", FIERCE)
+def test_a_value_that_raises_when_it_is_looked_at_does_what_it_does_without_us_and_the_call_has_its_span(
+    model: FakeModel, folder: Path, fierce: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard.raise_faults(False)
+
+    def act() -> str:
+        with model.client() as sdk:
+            return str(sdk.chat.completions.create(**{**ASKED, **FIERCE[fierce]}))
+
+    bare, ours = without_and_with(act)
+    assert ours == bare
+    ell.flush()
+    assert recorded(folder).span("chat m").attributes["ell.program.name"].endswith("act")
+    assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]

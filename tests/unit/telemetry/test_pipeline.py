@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import logging
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from collectors import http_collector
@@ -130,10 +133,27 @@ def test_an_unknown_failure_of_ours_is_told_once_and_ends_there(caplog: pytest.L
     assert caplog.text.count("failed while testing once") == 1
 
 
-def test_an_exception_of_the_hosts_own_code_in_the_midst_of_ours_goes_through() -> None:
+def time_limit() -> None:
+    raise TimeoutError("the host's time limit")
+
+
+@pytest.mark.parametrize(
+    "handler", [lambda *_: time_limit(), functools.partial(lambda limit, signum, frame: limit(), time_limit)]
+)
+def test_an_exception_of_the_hosts_signal_handler_in_the_midst_of_ours_goes_through(handler: Any) -> None:
     guard.raise_faults(False)
-    with pytest.raises(TimeoutError, match="the host's"), guard.guarded("testing"):
-        raise TimeoutError("the host's time limit, raised by its signal handler")
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(TimeoutError, match="the host's"), guard.guarded("testing"):
+            signal.raise_signal(signal.SIGALRM)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_what_a_value_of_the_hosts_raises_because_we_look_at_it_ends_there() -> None:
+    guard.raise_faults(False)
+    with guard.guarded("testing"):
+        time_limit()
 
 
 def test_a_logging_filter_that_raises_does_not_reach_the_host() -> None:
