@@ -21,7 +21,7 @@ from ell_otel.closure.installed import is_installed
 from ell_otel.closure.parsing import parse_quietly
 from ell_otel.closure.quiet import let_go_when_quiet
 from ell_otel.closure.registration import Registrations, runs_programs
-from ell_otel.closure.source import absolute_import
+from ell_otel.closure.source import absolute_import, file_of
 from ell_otel.closure.spaces import Slot, Space, declared_global
 
 if TYPE_CHECKING:
@@ -232,8 +232,8 @@ def _modules_of(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str
 def _glance(module: str) -> _Glance | None:
     """The glance at a loaded module of the user's; None for installed ones and those without a file."""
     namespace = getattr(sys.modules.get(module), "__dict__", {})
-    path = namespace.get("__file__")
-    if not isinstance(path, str) or not path.endswith(".py") or is_installed(module, namespace, path, []):
+    path = file_of(namespace)
+    if path is None or not path.endswith(".py") or is_installed(module, namespace, path, []):
         return None
     try:
         status = os.stat(path)

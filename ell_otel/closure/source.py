@@ -157,6 +157,18 @@ def _parsed(name: str, text: str) -> Unit | None:
         return None
 
 
+def file_of(namespace: Mapping[str, Any]) -> str | None:
+    """The file that a module was made from, by its namespace.
+
+    Python takes `__file__` from a script that has run to its end, while its threads and exit handlers still run; the
+    loader knows it longer.
+    """
+    file = namespace.get("__file__")
+    if file is None and namespace.get("__name__") == "__main__":
+        file = getattr(namespace.get("__loader__"), "path", None)
+    return file if isinstance(file, str) else None
+
+
 def interactive_cells(namespace: Mapping[str, Any]) -> list[Unit]:
     """The cells run so far in a notebook or prompt, oldest first, as far as they can be had."""
     history = namespace.get("_ih") or namespace.get("In")

@@ -20,7 +20,7 @@ from ell_otel.closure.dependencies import Index, index_of, index_of_cells
 from ell_otel.closure.installed import is_installed
 from ell_otel.closure.references import ImportCall, LocalImport, Reference
 from ell_otel.closure.remembered import remembered
-from ell_otel.closure.source import Unit, interactive_cells, unit_of_file
+from ell_otel.closure.source import Unit, file_of, interactive_cells, unit_of_file
 from ell_otel.closure.statements import Statement
 
 MISSING: Any = type("_Missing", (), {"__repr__": lambda self: "<missing>"})()
@@ -196,9 +196,10 @@ class Spaces:
         if isinstance(name, str) and module is not None and vars(module) is namespace:
             return self.of_module(name)
         name = name if isinstance(name, str) and name not in ("builtins", "") else "__main__"
-        if is_installed(name, namespace, namespace.get("__file__"), []):
+        file = file_of(namespace)
+        if is_installed(name, namespace, file, []):
             return None
-        space = self._by_globals[id(namespace)] = self._make(name, namespace, namespace.get("__file__"))
+        space = self._by_globals[id(namespace)] = self._make(name, namespace, file)
         return space
 
     def can_be_imported(self, space: Space) -> bool:
@@ -218,17 +219,17 @@ class Spaces:
         if module is None:
             return self._find_unloaded(name)
         namespace = vars(module)
-        file = namespace.get("__file__")
+        file = file_of(namespace)
         paths = [str(path) for path in namespace.get("__path__", None) or ()]
-        if is_installed(name, namespace, file if isinstance(file, str) else None, paths):
+        if is_installed(name, namespace, file, paths):
             return None
         space = self._make(name, namespace, file)
         self._by_globals[id(namespace)] = space
         return space
 
-    def _make(self, name: str, namespace: Mapping[str, Any], file: Any) -> Space:
+    def _make(self, name: str, namespace: Mapping[str, Any], file: str | None) -> Space:
         package = namespace.get("__package__") or (name if "__path__" in namespace else name.rpartition(".")[0])
-        unit = unit_of_file(file) if isinstance(file, str) and not file.endswith((".pyc", ".so")) else None
+        unit = unit_of_file(file) if file is not None and not file.endswith((".pyc", ".so")) else None
         script = namespace.get("__name__") == "__main__"
         index = index_of(unit, script) if unit is not None else index_of_cells(interactive_cells(namespace))
         return Space(program_module(name, namespace), package, namespace, index)
@@ -263,8 +264,8 @@ def program_module(name: str, namespace: Mapping[str, Any]) -> str:
     spec = namespace.get("__spec__")
     if spec is not None and getattr(spec, "name", "__main__") != "__main__":
         return str(spec.name).removesuffix(".__main__")
-    file = namespace.get("__file__")
-    if not isinstance(file, str) or file[:1] == "<":
+    file = file_of(namespace)
+    if file is None or file[:1] == "<":
         return name
     directory, base = os.path.split(file)
     module = os.path.splitext(base)[0]

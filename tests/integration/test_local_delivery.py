@@ -119,3 +119,22 @@ def test_decorating_imports_neither_a_store_nor_grpc_nor_openai() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_what_runs_after_the_script_has_ended_is_the_same_program_of_the_same_version(tmp_path: Path) -> None:
+    ending = """
+import atexit, threading
+def later():
+    threading.main_thread().join()
+    greet("Grace")
+threading.Thread(target=later).start()
+atexit.register(greet, "Edsger")
+"""
+    done, _ = run(tmp_path, APP.replace('\ngreet("Ada")', "") + ending)
+    assert done.stderr == ""
+    early, _ = run(tmp_path, APP.replace('\ngreet("Ada")', "") + ending + 'greet("Ada")\n')
+    assert early.stderr == ""
+    spans = recorded(tmp_path / ".ell").spans
+    assert len(spans) == 5
+    assert len({(span.attributes["ell.program.name"], span.attributes["ell.program.version"]) for span in spans}) == 1
+    assert spans[0].attributes["ell.program.name"] == "app.greet"
