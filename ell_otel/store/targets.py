@@ -28,6 +28,7 @@ _LIFTING: Final = re.compile(
     re.DOTALL,
 )
 _VIEW: Final = re.compile(r"CREATE VIEW IF NOT EXISTS \w+")
+_ALTER: Final = re.compile(r"ALTER TABLE (?P<name>\w+)")
 
 # Where a row goes. A record outside any trace goes by what it says, so that its copies go the same way.
 _BY_TRACE: Final = "cityHash64(TraceId)"
@@ -64,6 +65,8 @@ def cluster(name: str) -> Adapt:
         if _LIFTING.match(statement):
             lifting = r"CREATE MATERIALIZED VIEW IF NOT EXISTS \g<name> {} TO \g<target>{} AS\g<select>\g<source>{}"
             return [_LIFTING.sub(lifting.format(_escaped(on), LOCAL, LOCAL), statement, count=1)]
+        if altered := _ALTER.match(statement):
+            return [f"ALTER TABLE {_stored(altered['name'])} {on}{statement[altered.end() :]}"]
         return [_VIEW.sub(lambda found: f"{found[0]} {on}", statement, count=1)]
 
     return adapt
@@ -78,6 +81,11 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\")
 
 
+def _stored(name: str) -> str:
+    """The table that holds the rows of a node."""
+    return name + LOCAL if name in _SHARDING else name
+
+
 def _distributed(
     name: str, columns: str, engine: str, arguments: str | None, rest: str, *, on: str, cluster: str
 ) -> list[str]:
@@ -85,7 +93,7 @@ def _distributed(
     path = "/clickhouse/tables/{shard}/{database}/{table}" if sharded else "/clickhouse/tables/{database}/{table}"
     replica = "{replica}" if sharded else "{shard}-{replica}"
     given = ", ".join([f"'{path}'", f"'{replica}'", *([arguments] if arguments else [])])
-    stored = name + LOCAL if sharded else name
+    stored = _stored(name)
     local = f"CREATE TABLE IF NOT EXISTS {stored} {on}\n{columns}\nENGINE = Replicated{engine}({given})\n{rest}"
     if not sharded:
         return [local]

@@ -67,7 +67,9 @@ def _make(statement: str, node: Store, whole: Store) -> None:
     statement = statement.replace(" ON CLUSTER 'ell'", "").replace("currentDatabase()", "'node'")
     statement = re.sub(r"Replicated(\w+)\('[^']*', '[^']*'(?:, )?([^)]*)\)", r"\1(\2)", statement)
     statement = re.sub(r" AS (\w+_local)\n", r" AS node.\1\n", statement)
-    of_a_node = "MATERIALIZED VIEW" in statement or re.match(r"CREATE TABLE IF NOT EXISTS \w+_local", statement)
+    of_a_node = "MATERIALIZED VIEW" in statement or re.match(
+        r"(CREATE TABLE IF NOT EXISTS|ALTER TABLE) \w+_local", statement
+    )
     (node if of_a_node else whole).command(statement)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import resources
 
 import pytest
@@ -15,11 +15,11 @@ from ell_otel.config import resolve
 from ell_otel.errors import MigrationError, StoreError
 from ell_otel.store import queries, targets
 from ell_otel.store.client import Store
-from ell_otel.store.migrate import migrate, plan, statements, status
+from ell_otel.store.migrate import _LEDGER, _scripts, migrate, plan, statements, status
 from ell_otel.store.writer import LOG_COLUMNS, TRACE_COLUMNS, write
 
 Open = Callable[..., Store]
-NAMES = ["0001_otel.sql", "0002_spans.sql", "0003_programs.sql", "0004_prices.sql"]
+NAMES = ["0001_otel.sql", "0002_spans.sql", "0003_programs.sql", "0004_prices.sql", "0005_indexes.sql"]
 
 
 def test_a_dry_run_lists_and_changes_nothing(opened: Open) -> None:
@@ -88,6 +88,30 @@ def test_an_edited_file_and_a_gap_in_the_record_are_found(opened: Open) -> None:
     store.command("ALTER TABLE ell_migrations DELETE WHERE Number = 2 SETTINGS mutations_sync = 1")
     with pytest.raises(MigrationError, match=r"0002 .* is not recorded although a later one is"):
         status(store)
+
+
+def test_a_store_made_before_the_indexes_of_today_has_them_for_its_old_rows(opened: Open) -> None:
+    store = opened()
+    for statement in targets.chdb(_LEDGER)[0], *_statements_before(5):
+        store.command(statement)
+    for script in _scripts()[:4]:
+        store.command(f"INSERT INTO ell_migrations VALUES ({script.number}, '', '{script.sha256}', now64(3))")
+    version = hash_of("1")
+    write(store, rows_of(*(invocation(n, "a.b", version) for n in range(1, 3000))))
+    assert [applied.name for applied in migrate(store)] == ["0005_indexes.sql"]
+    made = store.query(
+        "SELECT name, data_compressed_bytes AS size FROM system.data_skipping_indices WHERE table = 'ell_spans'"
+    )
+    assert {row["name"]: int(str(row["size"])) > 1000 for row in made} == {"idx_invocation": True, "idx_trace": True}
+    planned = store.query("EXPLAIN indexes = 1 SELECT * FROM ell_spans WHERE InvocationId = 'none'")
+    assert sum("Granules: 0/" in str(row["explain"]) for row in planned) >= 1, planned
+    assert queries.find_invocation(store, f"{7:08x}".ljust(32, "f")).invocation.program == "a.b"
+
+
+def _statements_before(number: int) -> Iterator[str]:
+    for script in _scripts()[: number - 1]:
+        for statement in statements(script.text):
+            yield from targets.chdb(statement)
 
 
 def test_a_failing_statement_is_named_with_what_to_do(opened: Open) -> None:
