@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ell_otel import redact
 from ell_otel.instrumentation.openai_parts import is_list
-from ell_otel.telemetry.blobs import LARGE, Blobs, head_of
+from ell_otel.telemetry.blobs import LARGE, Blobs, in_place_of
 from ell_otel.telemetry.contents import as_json, settings_as_json
 from ell_otel.telemetry.messages import Redacted, to_json
 
@@ -76,7 +76,7 @@ def _masked(headers: Any) -> Any:
 def _slim(value: Any, blobs: Blobs) -> Any:
     """``value`` with the SDK's models as data, and with blobs in the place of large base64."""
     if isinstance(value, str):
-        return _blob(value, blobs) if len(value) > LARGE else value
+        return in_place_of(value, blobs) if len(value) > LARGE else value
     if isinstance(value, Mapping):
         return {name: _slim(item, blobs) for name, item in value.items()}
     if is_list(value):
@@ -84,8 +84,3 @@ def _slim(value: Any, blobs: Blobs) -> Any:
     if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
         return _slim(dump(mode="json", exclude_unset=True), blobs)
     return value
-
-
-def _blob(text: str, blobs: Blobs) -> Any:
-    name = blobs.name_of(text)
-    return text if name is None else {"$blob": name, "prefix": head_of(text)}

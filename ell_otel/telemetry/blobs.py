@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import queue
+import re
 import threading
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +26,7 @@ MAX_WAITING: Final = 64
 MAX_REMEMBERED: Final = 256
 SCHEME: Final = "sha256:"
 BLOBS_NAME: Final = "blobs"
+_LARGE_STRING: Final = re.compile(rf'"(?:data:[^",\\]{{0,100}},)?[A-Za-z0-9+/]{{{LARGE * 4 // 3}}}')
 
 
 def head_of(text: str) -> str:
@@ -123,6 +126,35 @@ class Blobs:
                 tell("blobs", f"cannot write to {self._place}: {error}. Set ELL_OTEL_BLOBS to another place")
             finally:
                 self._waiting.task_done()
+
+
+def in_place_of(text: str, blobs: Blobs) -> Any:
+    """What stands for large base64 in a request or a message; ``text`` itself where that is none."""
+    name = blobs.name_of(text)
+    return text if name is None else {"$blob": name, "prefix": head_of(text)}
+
+
+def by_digest(text: str, blobs: Blobs) -> str:
+    """Messages, JSON text as any library records them, with blobs in the place of large base64."""
+    if len(text) <= LARGE or not _LARGE_STRING.search(text):
+        return text
+    try:
+        return json.dumps(_by_digest(json.loads(text), blobs), ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return text
+
+
+def _by_digest(value: Any, blobs: Blobs) -> Any:
+    if isinstance(value, str):
+        return in_place_of(value, blobs)
+    if isinstance(value, list):
+        return [_by_digest(item, blobs) for item in value]
+    if isinstance(value, dict):
+        content = value.get("content") if value.get("type") == "blob" else None
+        if isinstance(content, str) and (name := blobs.name_of(content)) is not None:
+            return {**{key: item for key, item in value.items() if key != "content"}, "uri": name, "type": "uri"}
+        return {key: _by_digest(item, blobs) for key, item in value.items()}
+    return value
 
 
 def _fsspec() -> Any:

@@ -21,6 +21,7 @@ from opentelemetry.trace import Status
 
 from ell_otel import semconv
 from ell_otel.telemetry.batches import Sender
+from ell_otel.telemetry.blobs import LARGE, Blobs, by_digest
 from ell_otel.telemetry.guard import guarded
 from ell_otel.telemetry.messages import Redacted, clean, redacted
 from ell_otel.telemetry.stamping import plain
@@ -211,6 +212,14 @@ def redact_content(attributes: Attributes) -> dict[str, Any]:
         for name in CONTENT & attributes.keys()
         if type(value := attributes[name]) is not Redacted and isinstance(value, str)
     }
+
+
+def large_aside(blobs: Blobs, attributes: Attributes) -> dict[str, Any]:
+    """Step: images and files that another library has put into its messages are kept by digest, as those of our own."""
+    texts = {name: attributes[name] for name in CONTENT & attributes.keys()}
+    foreign = {name: text for name, text in texts.items() if type(text) is str and len(text) > LARGE}
+    slim = {name: by_digest(text, blobs) for name, text in foreign.items()}
+    return {name: text for name, text in slim.items() if text is not foreign[name]}
 
 
 def drop_content(attributes: Attributes) -> dict[str, Any]:

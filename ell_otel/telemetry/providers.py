@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -42,6 +43,7 @@ from ell_otel.telemetry.processors import (
     QueueSpans,
     Step,
     drop_content,
+    large_aside,
     redact_content,
 )
 from ell_otel.telemetry.recording import tracer_like
@@ -61,7 +63,8 @@ class Pipeline:
 
     def __init__(self, settings: config.Settings, tracer_provider: TracerProvider | None = None) -> None:
         self.settings = settings
-        self.directory: Path | None = None
+        self.directory = config.find_directory(settings) if settings.local else None
+        self.blobs = Blobs(settings.blobs or (str(self.directory / BLOBS_NAME) if self.directory else ""))
         self.announced: dict[tuple[str, str], float] = {}  # (program, version) -> when it is due again
         self._losses = Losses(self._report_loss, every_s=0.0 if settings.local else REPORT_LOSSES_S)
         self._remote: Remote | None = None
@@ -80,16 +83,16 @@ class Pipeline:
         self._add(StampProcessor(_contents.put))
         _stamp_events_of(get_logger_provider())
         self._connect(joined=joined is not None)
-        self.blobs = Blobs(settings.blobs or (str(self.directory / BLOBS_NAME) if self.directory else ""))
         self.tracer: Tracer = self.tracer_provider.get_tracer(semconv.SCOPE_NAME)
         if self.owns_provider:
             self.tracer = tracer_like(self.tracer, semconv.SCOPE_NAME, self._joint)
         self.logger: Logger = self._logger_provider.get_logger(semconv.SCOPE_NAME)
 
     def _connect(self, *, joined: bool) -> None:
-        steps: tuple[Step, ...] = (translate, redact_content if self.settings.record_content else drop_content)
-        if self.settings.local:
-            self.directory = config.find_directory(self.settings)
+        steps: tuple[Step, ...] = (translate, drop_content)
+        if self.settings.record_content:
+            steps = (translate, partial(large_aside, self.blobs), redact_content)
+        if self.directory is not None:
             with guarded("preparing the .ell folder"):
                 _prepare(self.directory)
             self._writer = writer = SegmentWriter(

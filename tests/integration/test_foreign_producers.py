@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +24,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import ell_otel as ell
 from ell_otel import cli
+from ell_otel.telemetry import providers
 from ell_otel.telemetry.processors import CONTENT
 from ell_otel.testing import FakeModel, RecordedSpan, recorded
 
@@ -79,6 +83,44 @@ def test_anthropics_contents_are_in_the_local_store_with_secrets_redacted(folder
     contents = contents_of(span)
     assert contents["gen_ai.input.messages"][0]["parts"] == [{"type": "text", "content": "Why [REDACTED]?"}]
     assert contents["gen_ai.output.messages"][0]["parts"] == [{"type": "text", "content": "Because."}]
+
+
+def test_images_of_any_library_are_kept_by_digest(folder: Path) -> None:
+    image = os.urandom(20_000)
+    text = base64.b64encode(image).decode()
+    parts = [
+        {"type": "blob", "mime_type": "image/png", "modality": "image", "content": text},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{text}"}},
+        {"type": "text", "content": "Why? " * 2000},
+    ]
+    tracer = providers.pipeline().tracer_provider.get_tracer("some.library")
+
+    @ell.program
+    def ask() -> None:
+        with tracer.start_as_current_span("chat") as span:
+            said = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+            span.set_attributes(said | {"gen_ai.input.messages": json.dumps([{"role": "user", "parts": parts}])})
+
+    ask()
+    (message,) = contents_of(recorded(folder).span("chat"))["gen_ai.input.messages"]
+    name = f"sha256:{hashlib.sha256(image).hexdigest()}"
+    assert message["parts"] == [
+        {"type": "uri", "mime_type": "image/png", "modality": "image", "uri": name},
+        {"type": "image_url", "image_url": {"url": {"$blob": name, "prefix": "data:image/png;base64,"}}},
+        parts[2],
+    ]
+    assert (folder / "blobs" / name.removeprefix("sha256:")).read_bytes() == image
+
+
+def test_anthropics_images_are_not_in_its_spans(folder: Path) -> None:
+    text = base64.b64encode(os.urandom(20_000)).decode()
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": text}}
+    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    with anthropic.Anthropic(api_key="no", http_client=http) as client:
+        client.messages.create(**{**ASKED, "messages": [{"role": "user", "content": [image]}]})
+    (span,) = recorded(folder).spans
+    assert contents_of(span)["gen_ai.input.messages"][0]["role"] == "user"
+    assert text[:100] not in json.dumps(span.attributes)
 
 
 def test_anthropics_contents_stay_here_when_spans_go_to_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
