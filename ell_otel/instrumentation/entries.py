@@ -38,11 +38,10 @@ _METHODS: Final[_Methods] = {
 """None is patched before its module is imported."""
 
 _INSTRUMENTED: Final[_Methods] = {
-    "openai.resources.chat.completions": _of("Completions", "AsyncCompletions", methods=("parse",)),
-    "openai.resources.responses.responses": _of("Responses", "AsyncResponses", methods=("parse", "stream")),
+    "openai.resources.responses.responses": _of("Responses", "AsyncResponses", methods=("stream",)),
 }
-"""Those that the instrumentation of ``openai`` has patched already: our wrapper must be outside of its. The ``create``
-methods are not among them: ``openai_spans`` sees to those itself."""
+"""What the instrumentation of ``openai`` has patched already: our wrapper must be outside of its. ``create`` and
+``parse`` are not among it: ``openai_spans`` sees to those itself."""
 
 _LITELLM: Final = (
     *("completion", "acompletion", "embedding", "aembedding", "text_completion", "atext_completion"),

@@ -21,7 +21,7 @@ _switched_on_by_us = False
 def instrument() -> None:
     """Switch it on, unless the application has. Where that cannot be, it is told, and the rest goes without spans."""
     global _instrumentor, _switched_on_by_us
-    rest = "chat, responses and embeddings are traced all the same; parse(), responses.stream() and retrieve() are not"
+    rest = "chat, responses and embeddings are traced all the same; responses.stream() and retrieve() are not"
     try:
         from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
     except ImportError as error:

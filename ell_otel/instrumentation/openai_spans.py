@@ -1,4 +1,5 @@
-"""Spans of model calls made through the ``openai`` package: ``create`` of chat completions, responses and embeddings.
+"""Spans of model calls made through the ``openai`` package: ``create`` of chat completions, responses and embeddings,
+and ``parse`` of the first two.
 
 This is the path that nearly every call takes, so it is short: one span, its attributes set in two goes, its contents
 serialised and redacted once. Everything else of the package is left to OpenTelemetry's own instrumentation
@@ -21,6 +22,7 @@ from ell_otel.instrumentation import callsite, openai_genai, openai_request, pat
 from ell_otel.instrumentation.callsite import CallSite
 from ell_otel.instrumentation.coroutines import Pending, passing_for
 from ell_otel.instrumentation.openai_attributes import Api, Attributes, Chat, Content, Embeddings, Responses
+from ell_otel.instrumentation.openai_formats import as_created
 from ell_otel.instrumentation.openai_parts import is_list
 from ell_otel.instrumentation.openai_streams import HEARD, Heard, watched, when_closed
 from ell_otel.telemetry import current
@@ -61,17 +63,18 @@ def _instrument(package: ModuleType) -> None:
     _absent = frozenset(
         {type(None), *(getattr(package, name) for name in ("NotGiven", "Omit") if hasattr(package, name))}
     )
-    owners = []
+    methods: list[tuple[type, str, Any, patch.Wrapper]] = []
     for module, name, api in _METHODS:
         with guarded(f"instrumenting {module}"):  # an old version of the package has no responses
             resources = import_module(module)
-            owners += [(getattr(resources, f"Async{name}"), api, _async), (getattr(resources, name), api, _sync)]
-    before = [vars(owner)["create"] for owner, *_ in owners]
+            for owner, traced in (getattr(resources, f"Async{name}"), _async), (getattr(resources, name), _sync):
+                offered = (each for each in ("create", "parse") if each in vars(owner))
+                methods += [(owner, method, vars(owner)[method], traced(api)) for method in offered]
     openai_genai.instrument()
     import wrapt
 
-    for (owner, api, traced), create in zip(owners, before, strict=True):
-        patch.replace(owner, "create", wrapt.FunctionWrapper(create, traced(api)))
+    for owner, method, before, wrapper in methods:
+        patch.replace(owner, method, wrapt.FunctionWrapper(before, wrapper))
     _active = True
     patch.afterwards(_deactivate)
 
@@ -127,7 +130,7 @@ def _begun(api: Api, instance: Any, arguments: dict[str, Any], site: CallSite | 
         pipeline = current.pipeline()
         if pipeline.settings.disabled:
             return None
-        request = {name: value for name, value in arguments.items() if type(value) not in _absent}
+        request = as_created({name: value for name, value in arguments.items() if type(value) not in _absent})
         return Call(api, pipeline, request, _start_attributes(api, instance, request, site), context)
     return None
 
@@ -219,7 +222,7 @@ class Call:
         with guarded("recording a model's answer"):
             if "http_response" in getattr(answer, "__dict__", ()):  # a model's `hasattr` takes long to say no
                 return self._raw(answer)
-            if self._heard is not None:
+            if self._heard is not None and "_iterator" in getattr(answer, "__dict__", ()):
                 self._note_served_model(getattr(answer, "response", None))
                 return watched(answer, self)
             self._note_answer(answer)

@@ -59,6 +59,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "chat": lambda sdk: sdk.chat.completions.create(**ASKED),
     "responses": lambda sdk: sdk.responses.create(**INPUT),
     "embeddings": lambda sdk: sdk.embeddings.create(**INPUT),
+    "parsed chat": lambda sdk: sdk.chat.completions.parse(**ASKED),
+    "parsed responses": lambda sdk: sdk.responses.parse(**INPUT),
     "images": lambda sdk: sdk.images.generate(model="m", prompt="Why?"),
 }
 
@@ -76,6 +78,7 @@ WRONG: dict[str, Callable[[Any], Any]] = {
     "nothing": lambda sdk: sdk.chat.completions.create(),
     "what is given by position": lambda sdk: sdk.chat.completions.create("m"),
     "what it does not know": lambda sdk: sdk.chat.completions.create(**ASKED, nonsense=1),
+    "too little": lambda sdk: sdk.responses.parse(nonsense=1),
     "no text": lambda sdk: sdk.embeddings.create(model="m"),
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx2
 import openai
+import pydantic
 import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
@@ -61,6 +62,11 @@ REFUSED = {
         {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": None, "refusal": "no"}}
     ],
 }
+NAME = '{"name":"Paris"}'
+NAMED = {
+    **COMPLETION,
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": NAME}}],
+}
 HEAD = {"id": "chatcmpl-2", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini-2024"}
 RESPONSE = {
     "id": "resp_1",
@@ -97,6 +103,18 @@ RESPONSE = {
         "input_tokens_details": {"cached_tokens": 1},
         "output_tokens_details": {"reasoning_tokens": 2},
     },
+}
+NAMED_ITEMS = {
+    **RESPONSE,
+    "output": [
+        {
+            "type": "message",
+            "id": "msg_1",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": NAME, "annotations": []}],
+        }
+    ],
 }
 FAILED = {**RESPONSE, "status": "failed", "output": [], "error": {"code": "server_error", "message": "it broke"}}
 INCOMPLETE = {**RESPONSE, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
@@ -171,13 +189,17 @@ def answered(request: httpx2.Request) -> httpx2.Response:
     if model == "cut":
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=Cut())
     plain = {
-        "tool": CALLED, "refusal": REFUSED, "failed": FAILED, "incomplete": INCOMPLETE, "embed": EMBEDDED,
+        "city": NAMED, "city items": NAMED_ITEMS, "tool": CALLED, "refusal": REFUSED, "failed": FAILED, "incomplete": INCOMPLETE, "embed": EMBEDDED,
     }.get(model, RESPONSE if request.url.path.endswith("/responses") else COMPLETION)  # fmt: skip
     if not body.get("stream"):
         return httpx2.Response(200, json=plain)
     events = response_events(plain) if plain.get("object") == "response" else chunks()
     tail = b"" if plain.get("object") == "response" else b"data: [DONE]\n\n"
     return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=sent_events(events) + tail)
+
+
+class City(pydantic.BaseModel):
+    name: str
 
 
 EMBEDDED = {
@@ -287,6 +309,13 @@ SHAPES: dict[str, Callable[[openai.OpenAI], Any]] = {
     "chat, connection broken": drained(chat(model="cut", stream=True)),
     "chat, stream helper": lambda sdk: sdk.chat.completions.stream(**ASK).__enter__().until_done(),
     "chat, parsed": lambda sdk: sdk.chat.completions.parse(**ASK),
+    "chat, parsed into a model": lambda sdk: sdk.chat.completions.parse(**{**ASK, "model": "city"}, response_format=City),
+    "chat, parsed into a model that it does not fit": lambda sdk: sdk.chat.completions.parse(**ASK, response_format=City),
+    "chat, parsed raw": lambda sdk: sdk.chat.completions.with_raw_response.parse(
+        **{**ASK, "model": "city"}, response_format=City
+    ).parse(),
+    "chat, parsed, an error": lambda sdk: sdk.chat.completions.parse(**{**ASK, "model": "refused-key"}),
+    "responses, parsed into a model": lambda sdk: sdk.responses.parse(model="city items", input="x", text_format=City),
     **{f"responses, {name}": responses(**more) for name, more in RESPONSES.items()},
     **{f"responses, streamed, {name}": drained(responses(**more, stream=True)) for name, more in RESPONSES.items()},
     "responses, raw": lambda sdk: sdk.responses.with_raw_response.create(model="gpt-5", input="x").parse(),
@@ -298,7 +327,7 @@ SHAPES: dict[str, Callable[[openai.OpenAI], Any]] = {
 
 
 def run(shape: Callable[[Any], Any]) -> None:
-    with contextlib.suppress(openai.OpenAIError, httpx2.HTTPError):
+    with contextlib.suppress(openai.OpenAIError, httpx2.HTTPError, pydantic.ValidationError):
         shape(client())
     gc.collect()
 
@@ -554,6 +583,25 @@ def test_messages_that_are_more_than_role_and_text_are_kept_as_they_were_sent(fo
     messages = [*ASK["messages"], {"role": "assistant", "content": None, "tool_calls": [CALL]}]
     client().chat.completions.create(model="gpt-4o-mini", messages=messages)
     assert request_of(recorded(folder).span("chat gpt-4o-mini"))["messages"] == messages
+
+
+def test_a_format_given_as_a_class_is_kept_as_it_was_sent(folder: Path) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def heard(request: httpx2.Request) -> httpx2.Response:
+        sent.append(json.loads(request.content))
+        return answered(request)
+
+    http = httpx2.Client(transport=httpx2.MockTransport(heard))
+    sdk = openai.OpenAI(api_key="none", base_url="http://model.test:8080/v1", http_client=http)
+    for _ in range(2):
+        sdk.chat.completions.parse(**{**ASK, "model": "city"}, response_format=City)
+        sdk.responses.parse(model="city items", input="x", text_format=City, text={"verbosity": "low"})
+    said = [request_of(span) for span in recorded(folder).spans]
+    assert [(each.get("response_format"), each.get("text")) for each in said] == [
+        (each.get("response_format"), each.get("text")) for each in sent
+    ]
+    assert said[1].keys() == {"model", "text"}
 
 
 def test_a_large_image_is_kept_once_by_its_digest_and_not_in_the_span(folder: Path) -> None:
