@@ -27,6 +27,7 @@ from opentelemetry import context as otel_context
 from ell_otel import registry, semconv
 from ell_otel.closure import Closure, capture
 from ell_otel.closure.installed import is_installed
+from ell_otel.closure.source import file_of
 from ell_otel.closure.wrappers import unwrapped
 from ell_otel.instrumentation.coroutines import Pending
 from ell_otel.telemetry import current
@@ -90,7 +91,7 @@ def calling(depth: int = 1) -> CallSite | None:
             return None
         pipeline = current.pipeline()
         registry.heed(pipeline.settings)
-        frame = None if pipeline.settings.disabled else _program_frame(sys._getframe(depth))
+        frame = None if pipeline.settings.disabled else _program_frame(_caller(depth))
         if frame is None:
             return None
         known = _remembered(frame)
@@ -128,6 +129,14 @@ async def under_async(site: CallSite, pending: Pending) -> Any:
 
 
 # -- from the stack to a frame ----------------------------------------------------------------------------------------
+
+
+def _caller(depth: int) -> FrameType | None:
+    """The frame ``depth`` above whoever asks; None where a greenlet or a thread begins with less than that."""
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(depth):
+        frame = frame and frame.f_back
+    return frame
 
 
 def _program_frame(frame: FrameType | None) -> FrameType | None:
@@ -170,8 +179,8 @@ def _kind_of_file(filename: str, module: str, namespace: dict[str, Any]) -> _Kin
         return _Kind.LOOP
     if filename.startswith("<frozen ") or os.path.dirname(filename) == sysconfig.get_path("scripts"):
         return _Kind.INSTALLED
-    written = filename if filename[:1] != "<" else namespace.get("__file__")
-    installed = is_installed(module, namespace, written if isinstance(written, str) else None, [])
+    written = filename if filename[:1] != "<" else file_of(namespace)
+    installed = is_installed(module, namespace, written, [])
     return _Kind.INSTALLED if installed else _Kind.OWN
 
 

@@ -46,6 +46,8 @@ class Blobs:
         self._known: set[str] = set()
         self._names: dict[tuple[int, int], str] = {}  # by a text's hash and length; the text may go
         self._waiting: queue.Queue[tuple[str, bytes]] = queue.Queue(MAX_WAITING)
+        self._done = threading.Condition()
+        self._unfinished = 0
         self._thread: threading.Thread | None = None
 
     def keep(self, data: bytes) -> str:
@@ -89,8 +91,10 @@ class Blobs:
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait for what is on its way. True when nothing is left."""
-        with self._waiting.all_tasks_done:
-            return self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, timeout_s)
+        if not self._unfinished:
+            return True
+        with self._done:
+            return self._done.wait_for(lambda: not self._unfinished, timeout_s)
 
     def _write(self, folder: Path, digest: str, data: bytes) -> None:
         path = folder / digest
@@ -110,8 +114,10 @@ class Blobs:
             self._thread = threading.Thread(target=self._upload, name="ell-otel-blobs", daemon=True)
             self._thread.start()
         try:
+            self._count(1)
             self._waiting.put_nowait((digest, data))
         except queue.Full:
+            self._count(-1)
             self._known.discard(digest)
             tell("blobs", f"{self._place} takes blobs slower than they come; some are not kept")
 
@@ -125,7 +131,12 @@ class Blobs:
                 self._known.discard(digest)
                 tell("blobs", f"cannot write to {self._place}: {error}. Set ELL_OTEL_BLOBS to another place")
             finally:
-                self._waiting.task_done()
+                self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._done:
+            self._unfinished += more
+            self._done.notify_all()
 
 
 def in_place_of(text: str, blobs: Blobs) -> Any:

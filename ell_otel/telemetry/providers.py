@@ -75,8 +75,8 @@ class Pipeline:
         self._beside = joined is not None and settings.content is not True
         config.tell_libraries(content=settings.shares_content(joined=joined is not None))
         resource = joined.resource if joined else _resource(settings)
-        self._logger_provider = LoggerProvider(resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
-        self.tracer_provider = joined or TracerProvider(
+        self._logger_provider = _OwnLoggerProvider(resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
+        self.tracer_provider = joined or _OwnTracerProvider(
             resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
         )
         self._joint = _joint_of(self.tracer_provider)
@@ -167,6 +167,24 @@ class Pipeline:
             if self._remote is not None:
                 self._remote.close()
             self._logger_provider.shutdown()
+
+
+class _OwnTracerProvider(TracerProvider):
+    """In a forked child the SDK asks for the resource anew, in threads that it waits for. A child that is about to
+    execute a command has no time for that, and under gevent the wait would run the host's other greenlets in it."""
+
+    def _handle_fork(self) -> None:
+        self._tracers_lock = threading.Lock()
+        self._update_resource(_process())
+
+
+class _OwnLoggerProvider(LoggerProvider):
+    """As ``_OwnTracerProvider``."""
+
+    def _handle_fork(self) -> None:
+        self._logger_cache_lock = threading.Lock()
+        self._active_loggers_lock = threading.Lock()
+        self._update_resource(_process())
 
 
 class DisabledPipeline(Pipeline):
@@ -275,10 +293,9 @@ def _at_exit() -> None:
     # A program may still run after this, in a handler registered before ours, in a daemon thread or in a finalizer, and
     # by then no pipeline can be made. So the local one stays as it is: the spool needs no end.
     for each in (*_replaced, *([_current] if _current else [])):
-        if each.settings.local:
-            each.flush()
-        else:
-            each.shutdown()
+        with guarded("ending"):
+            end = each.flush if each.settings.local else each.shutdown
+            end()
 
 
 def reset() -> None:
@@ -315,11 +332,15 @@ def join() -> None:
 
 def _resource(settings: config.Settings) -> Resource:
     name = settings.service_name or Path(sys.argv[0] if sys.argv else "").stem or "python"
-    attributes: dict[str, str | int] = {semconv.SERVICE_NAME: name, "process.pid": os.getpid()}
+    own = Resource({semconv.SERVICE_NAME: name}).merge(_process())
     try:
-        return Resource.create(attributes)
+        return Resource.create(own.attributes)
     except RuntimeError:  # it asks its detectors in threads, and the interpreter is ending and starts no more
-        return Resource(attributes)
+        return own
+
+
+def _process() -> Resource:
+    return Resource({"process.pid": os.getpid()})
 
 
 def _prepare(directory: Path) -> None:

@@ -118,6 +118,34 @@ if __name__ == "__main__":
     assert runs == sorted(f'{{"x":"{each}"}}' for each in [*pooled, "parent", "child", "grandchild"])
 
 
+def test_a_forked_child_starts_no_thread_of_ours_and_knows_its_own_number(tmp_path: Path) -> None:
+    body = """
+work(1)
+started = []
+sys.addaudithook(lambda event, arguments: started.append(event) if "thread" in event else None)
+child = os.fork()
+if child == 0:
+    here = list(started)
+    if not os.environ.get("BARE"):
+        from ell_otel.telemetry import providers
+        if providers.pipeline().tracer_provider.resource.attributes["process.pid"] != os.getpid(): os._exit(2)
+    os._exit(len(here))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert same_with_and_without(tmp_path, body) == ['{"x":1}']
+
+
+def test_an_application_whose_queues_are_not_pythons_as_with_gevent_ends_as_quietly(tmp_path: Path) -> None:
+    replaced = (
+        "import queue\nclass Queue(queue.SimpleQueue):\n    def __new__(kind, most=0): return queue.SimpleQueue()\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(f"{replaced}queue.Queue = Queue\n")
+    path = os.pathsep.join([str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    done = script(tmp_path, "print(work(1), sys.modules['queue'].Queue)", PYTHONPATH=path)
+    assert (done.stdout, done.stderr) == ("result 1 <class 'sitecustomize.Queue'>\n", "")
+    assert len(recorded(tmp_path / ".ell").spans) == 1
+
+
 FORKING = """
 if __name__ == "__main__":
     import ell_otel

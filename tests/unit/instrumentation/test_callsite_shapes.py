@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextvars
 import functools
 import sys
 import threading
+import time
 import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import openai
 import pydantic
 import pytest
 
@@ -55,6 +59,12 @@ def run(main: Callable[[Any], Any], client: Any) -> Any:
             return await main(client)
 
     return asyncio.run(closing())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 Programs = Callable[[], list[str]]
@@ -223,6 +233,22 @@ def test_a_thread_that_runs_the_client_itself_has_nothing_of_the_users_on_its_st
     thread = threading.Thread(target=client.chat.completions.create, kwargs=ASKED)
     thread.start()
     thread.join()
+    assert programs() == [""]
+
+
+def test_a_stack_that_begins_with_the_client_itself_as_that_of_a_greenlet_may_is_no_fault(
+    client: Any, programs: Programs, folder: Path
+) -> None:
+    def answered(request: httpx2.Request) -> httpx2.Response:
+        asked.set()
+        return httpx2.Response(200, json={"choices": []})
+
+    asked = threading.Event()
+    http = httpx2.Client(transport=httpx2.MockTransport(answered))
+    sdk = openai.OpenAI(api_key="none", base_url="http://model.test/v1", http_client=http)
+    _thread.start_new_thread(sdk.chat.completions.create, (), ASKED)
+    assert asked.wait(30)
+    until(lambda: bool(programs()))
     assert programs() == [""]
 
 
