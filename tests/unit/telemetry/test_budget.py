@@ -46,8 +46,8 @@ def size(spool: Path) -> int:
 def drain(spool: Path) -> None:
     with taking(spool):
         for segment in pending(spool):
-            for batch in list(segment.batches()):
-                segment.acknowledge(batch.end)
+            # Also where nothing is new: it may have been sealed since it was read to its end, and only now be removed.
+            segment.acknowledge(segment.read(max_bytes=1 << 30).end)
 
 
 def test_drop_new_keeps_what_was_accepted_and_refuses_the_rest(tmp_path: Path) -> None:
