@@ -78,7 +78,7 @@ def _written(text: str, clean: ast.AST, new: ast.AST) -> str:
         try:
             if ast.dump(parse_expression(redact(text))) == ast.dump(parse_expression(plain)):
                 return redact(text)
-        except SyntaxError:
+        except SyntaxError:  # redacting took a brace or a quotation mark with the secret
             pass
     return plain
 

@@ -95,7 +95,7 @@ def test_a_spool_without_inodes_costs_counted_telemetry_until_there_are_some(tmp
             while True:
                 taken.append(disk.mount / f"file {len(taken)}")
                 taken[-1].touch()
-        except OSError:
+        except OSError:  # now there is none left
             pass
         app = App(disk.mount / ".ell", tmp_path / "app.py")
         app.work("without an inode")
