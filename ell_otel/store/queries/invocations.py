@@ -61,7 +61,8 @@ def invocations(
         conditions.append(said)
         parameters |= needles
     heads: list[Row] = []
-    for span in search.spans_of_time(store, wanted.since, newest, said=bool(wanted.text)):
+    spans = search.spans_of_time(store, lambda: len(heads) / limit, wanted.since, newest, said=bool(wanted.text))
+    for span in spans:
         heads += _page(store, conditions, {**parameters, **span}, limit - len(heads))
         if len(heads) >= limit:
             break

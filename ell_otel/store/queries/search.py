@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Final, cast
 
@@ -44,7 +44,8 @@ _INVOCATION_ID: Final = (
 LAST_NS: Final = 2**63 - 1  # what a DateTime64(9) can say
 AT_ONCE: Final = 10_000  # spans to look through first
 _GROWTH: Final = 8
-_MARGIN_NS: Final = 86_400 * 10**9
+_MORE: Final = 1.25  # so that it is not missed by a little
+_MARGIN_NS: Final = 3_600 * 10**9
 
 
 def condition(text: str) -> tuple[str, dict[str, object]]:
@@ -71,13 +72,20 @@ def condition(text: str) -> tuple[str, dict[str, object]]:
 
 
 def spans_of_time(
-    store: Store, since: datetime | None = None, until_ns: int = LAST_NS, *, said: bool = False
+    store: Store,
+    filled: Callable[[], float],
+    since: datetime | None = None,
+    until_ns: int = LAST_NS,
+    *,
+    said: bool = False,
 ) -> Iterator[dict[str, int]]:
-    """Stretches of time from the newest back to ``since`` or the beginning, each longer than the one before it.
+    """Stretches of time from the newest back to ``since`` or the beginning.
 
     They are parameters of ``WITHIN``, in nanoseconds, and with ``said`` of ``condition`` as well: what an invocation
     said was said before it ended, or hardly later, so the longest one of all tells how far to look. The first
-    stretch is about as long as a page of answers takes, going by how many spans there are in all of time.
+    stretch is about as long as a page of answers takes, going by how many spans there are in all of time; a further one
+    as long as the rest of the page takes, going by what part of it is ``filled`` by then, but not many times as long as
+    the one before.
     """
     (row,) = store.query(
         f"SELECT toUnixTimestamp64Nano(min(Started)) AS first, toUnixTimestamp64Nano(max(Started)) AS last, "
@@ -86,13 +94,15 @@ def spans_of_time(
     first, last, spans = (cast("int", row[name]) for name in ("first", "last", "spans"))
     step = (last - first) * AT_ONCE // max(spans, 1) + 1
     first = max(first, int(since.timestamp()) * 10**9 if since else first) - 1
-    last = min(last, until_ns)
+    last = newest = min(last, until_ns)
     longest = _MARGIN_NS + (_longest(store) if said else 0)
     while until_ns > first:
         after = max(last - step, first)
         yield {"after": after, "until": until_ns, "said": min(until_ns + longest, LAST_NS)}
-        until_ns = after
+        last = until_ns = after
         step *= _GROWTH
+        if found := filled():
+            step = min(step, int((newest - after) * (1 - found) / found * _MORE) + 1)
 
 
 def _longest(store: Store) -> int:

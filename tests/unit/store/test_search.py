@@ -55,11 +55,26 @@ def test_a_search_goes_back_in_time_until_the_page_is_full(opened: Open, monkeyp
     (second,) = invocations(store, InvocationFilter(text="rare"), limit=2)[1:]
     after = invocations(store, InvocationFilter(text="rare"), limit=9, before=second.cursor)
     assert [each.id for each in after] == [id_of(2), id_of(1)]
-    steps = list(search.spans_of_time(store))
+    steps = list(search.spans_of_time(store, lambda: 0.0))
     assert len(steps) > 1
     assert all(newer["after"] == older["until"] for newer, older in itertools.pairwise(steps))
     assert steps[0]["until"] == search.LAST_NS
     assert steps[-1]["after"] < T0
+
+
+def test_a_page_that_is_half_full_is_filled_from_as_much_time_again_and_a_little(opened: Open) -> None:
+    store = opened()
+    migrate(store)
+    write(store, rows_of(*(invocation(n, "a.b", hash_of("1"), Timestamp=T0 + n * HOUR) for n in range(900))))
+    store.command(
+        f"INSERT INTO ell_spans (Started, SpanId) SELECT fromUnixTimestamp64Nano({T0 + 450 * HOUR}), toString(number) "
+        "FROM numbers(500000)"
+    )
+    lengths = {}
+    for filled in (0.0, 0.5, 0.9):
+        first, second, *_ = search.spans_of_time(store, lambda filled=filled: filled)
+        lengths[filled] = (first["after"] - second["after"]) / (T0 + 899 * HOUR - first["after"])
+    assert lengths == pytest.approx({0.0: 8, 0.5: 1.25, 0.9: 1.25 / 9}, rel=0.01)
 
 
 def test_what_an_invocation_said_days_after_it_began_is_found(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
