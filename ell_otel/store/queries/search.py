@@ -1,7 +1,7 @@
 """Finding words in what was said, without reading all of it.
 
 An index over ``otel_traces`` knows for every few hundred spans which words are in them, so a rare word is read where it
-is. A frequent one is found in the newest spans: so the search goes back in time in growing steps, until a page is full.
+is. A frequent one is found in the newest spans: so the search goes back in time step by step, until a page is full.
 Contents are JSON, where a text may stand plain, with escapes, or with its non-ASCII letters escaped. In the last way, a
 word right behind a non-ASCII letter (an opening “, say) is one word with it to the index, and is not found.
 """
