@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from types import BuiltinFunctionType, CellType, CodeType, FrameType, FunctionType, MethodType, ModuleType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from opentelemetry import context as otel_context
 
@@ -41,6 +41,7 @@ _CO_OPTIMIZED: Final = 0x1  # set for functions, not for the code of a class bod
 _HEAP_TYPE: Final = 1 << 9  # set for classes made by a class statement
 _CODE: Final = (FunctionType, MethodType, BuiltinFunctionType, ModuleType, type, functools.partial, Enum)
 _DATA: Final = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset, BaseException)
+_BEHIND: Final = otel_context.create_key("ell.behind")
 _LOOPS: Final = frozenset({"asyncio.base_events", "asyncio.events", "asyncio.runners", "trio._core._run", "uvloop"})
 
 R = TypeVar("R")
@@ -84,16 +85,18 @@ def calling(depth: int = 1) -> CallSite | None:
     """The call site on the stack, looked for from the caller (1) or a frame above it. Its closure has been announced.
 
     None inside a decorated invocation or another call site's scope, whose stamp is in the context; when disabled; and
-    where nothing of the user's is on the stack. Never raises.
+    where nothing of the user's is on the stack, nor asked for what goes on (``behind``). Never raises.
     """
     with guarded("finding the program that makes a model call"):
-        if invocations.is_attributed(otel_context.get_current()):
+        if invocations.is_attributed(context := otel_context.get_current()):
             return None
         pipeline = current.pipeline()
         registry.heed(pipeline.settings)
-        frame = None if pipeline.settings.disabled else _program_frame(_caller(depth))
-        if frame is None:
+        if pipeline.settings.disabled:
             return None
+        frame = _program_frame(_caller(depth))
+        if frame is None:
+            return cast("CallSite | None", context.get(_BEHIND))
         known = _remembered(frame)
         registry.announce(known.closure, pipeline)
         return known.site
@@ -126,6 +129,18 @@ async def under_async(site: CallSite, pending: Pending) -> Any:
     """As ``under``, for what a coroutine does, in whatever task it runs."""
     with invocations.Scope(site.stamp):
         return await pending.coroutine
+
+
+async def behind(site: CallSite, pending: Pending) -> Any:
+    """Run a library's coroutine for ``site``: what the library does of itself, in tasks of its own with nothing of the
+    user's on their stacks, is for it. A function of the user's that the library calls is a program as ever."""
+    entered = otel_context.set_value(_BEHIND, site)
+    token = otel_context.attach(entered)
+    try:
+        return await pending.coroutine
+    finally:
+        if otel_context.get_current() is entered:  # else it is closed by the garbage collector, wherever that runs
+            otel_context.detach(token)
 
 
 # -- from the stack to a frame ----------------------------------------------------------------------------------------

@@ -43,6 +43,9 @@ _INSTRUMENTED: Final[_Methods] = {
 """What the instrumentation of ``openai`` has patched already: our wrapper must be outside of its. ``create`` and
 ``parse`` are not among it: ``openai_spans`` sees to those itself."""
 
+_AGENTS: Final[_Methods] = {"pydantic_ai.agent.abstract": _of("AbstractAgent", methods=("run",))}
+"""Coroutines that ask a model many times, each in a task that the library makes."""
+
 _LITELLM: Final = (
     *("completion", "acompletion", "embedding", "aembedding", "text_completion", "atext_completion"),
     *("responses", "aresponses", "image_generation", "aimage_generation"),
@@ -59,6 +62,8 @@ def prepare() -> None:
     """See to it that each of these is attended to when it is imported. After the instrumentation of ``openai``."""
     for path in _METHODS:
         patch.on_import(path, _methods)
+    for path in _AGENTS:
+        patch.on_import(path, _agents)
     patch.on_import("openai", _instrumented)
     patch.on_import("litellm", _litellm)
     for path in _LITELLM_STREAMS:
@@ -77,13 +82,26 @@ def scoped(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str,
     return passing_for(result, callsite.under_async(site, Pending(result)))
 
 
+def running(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call ``wrapped``, which makes a coroutine, on behalf of whoever calls it."""
+    site = callsite.calling(depth=2)
+    result = wrapped(*args, **kwargs)
+    if site is None or not inspect.iscoroutine(result):
+        return result
+    return passing_for(result, callsite.behind(site, Pending(result)))
+
+
 def _methods(module: ModuleType) -> None:
-    _wrap(module, _METHODS[module.__name__])
+    _wrap(module, _METHODS[module.__name__], scoped)
+
+
+def _agents(module: ModuleType) -> None:
+    _wrap(module, _AGENTS[module.__name__], running)
 
 
 def _instrumented(_: ModuleType) -> None:
     for path, classes in _INSTRUMENTED.items():
-        _wrap(importlib.import_module(path), classes)
+        _wrap(importlib.import_module(path), classes, scoped)
 
 
 def _litellm(module: ModuleType) -> bool:
@@ -126,11 +144,11 @@ def _resumed(stream: Any) -> Context:
     return invocations.carried(vars(stream).get(_BEGUN_IN) or otel_context.get_current())
 
 
-def _wrap(module: ModuleType, classes: dict[str, tuple[str, ...]]) -> None:
+def _wrap(module: ModuleType, classes: dict[str, tuple[str, ...]], wrapper: patch.Wrapper) -> None:
     for name, methods in classes.items():
         owner = getattr(module, name, None)
         for method in methods if owner is not None else ():
-            patch.wrap(owner, method, scoped)
+            patch.wrap(owner, method, wrapper)
 
 
 def _anthropic_client(module: ModuleType) -> None:
