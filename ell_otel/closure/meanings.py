@@ -41,6 +41,7 @@ class Meanings:
         self.spaces = Spaces()
         self.common = Space("types", "", None, Index([], False))  # of the slots that belong to no module
         self._shared: dict[tuple[str, ...], Slot] = {}
+        self._led: dict[Slot, bool] = {}  # out of a circle; whether by what it is at run time
 
     def slot(self, space: Space, name: str) -> Slot:
         slot = space.slots.get(name)
@@ -129,17 +130,27 @@ class Meanings:
     def _leave(self, circle: list[Slot]) -> None:
         """End a circle of imports: where one of its names was imported from elsewhere before, it still means that.
 
-        Without such a name somebody has set one of them at run time, and they mean what it is now.
+        Without such a name somebody has set one of them at run time, and it means what it is now. What leads into a
+        circle again all the same (a class of native code that calls itself a part of the package it is imported
+        into) has no source to be followed to.
         """
-        before = [(slot, self._imported_before(slot.space, slot.name, circle)) for slot in circle]
-        for slot, target in before:
-            if target is not None:
-                slot.aim(target)
-        if all(target is None for _, target in before):
-            slot = min(circle, key=lambda slot: (slot.space.name, slot.name))
-            live = slot.space.live(slot.name)
-            made = Slot("unbound", "", slot.space) if live is MISSING else self.values.slot(slot.space, slot.name, live)
-            slot.become(made)
+        before = {s: self._imported_before(s.space, s.name, circle) for s in circle if s not in self._led}
+        self._led.update(dict.fromkeys(before, False))
+        if any(before.values()):
+            for slot, target in before.items():
+                if target is not None:
+                    slot.aim(target)
+            return
+        slot = min(circle, key=lambda slot: (self._led[slot], slot.space.name, slot.name))
+        slot.become(Slot("unbound", "", slot.space) if self._led[slot] else self._at_run_time(slot.space, slot.name))
+        self._led[slot] = True
+
+    def _at_run_time(self, space: Space, name: str) -> Slot:
+        live = space.live(name)
+        if live is MISSING:
+            return Slot("unbound", name, space)
+        code = self.nested.class_slot(live) if isinstance(live, type) else None
+        return self.values.slot(space, name, live) if code is None else Slot("alias", name, space, find=lambda: code)
 
     def _imported_before(self, space: Space, name: str, circle: list[Slot]) -> Slot | None:
         places = [*space.index.binders.get(name, ()), *(place for place, _ in space.index.stars)]

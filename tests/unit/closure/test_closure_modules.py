@@ -137,3 +137,15 @@ def test_a_circle_of_imports_that_nobody_has_ever_walked(project: Project) -> No
     project.write_file("two.py", "from three import lost\n")
     project.write_file("three.py", "from two import lost\n")
     assert alone(project.capture()).ask() == 2
+
+
+def test_a_class_without_source_that_calls_itself_a_part_of_the_package_that_imports_it(project: Project) -> None:
+    project.write_file("pkg/__init__.py", "from .native import *\n")
+    project.write_file(
+        "pkg/native.py",
+        "from pkg import __name__ as package\nexec(f'class Trie:\\n    __module__ = {package!r}\\n    def put(self): return 1')\n",
+    )
+    project.write(main="import pkg\ndef ask(): return pkg.Trie().put()\n")
+    closure = project.capture()
+    assert closure.partial
+    assert "Trie" in "".join(closure.warnings)
