@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import openai
 import pytest
 
 import ell_otel as ell
@@ -166,3 +168,27 @@ def test_a_value_that_raises_when_it_is_looked_at_does_what_it_does_without_us_a
     ell.flush()
     assert recorded(folder).span("chat m").attributes["ell.program.name"].endswith("act")
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
+
+
+@pytest.mark.parametrize(("kind", "body"), [("text/html", b"<html>"), ("application/json", b"{no json")])
+def test_a_raw_answer_that_cannot_be_read_is_for_the_program_to_find_out_when_it_reads_it(
+    folder: Path, kind: str, body: bytes
+) -> None:
+    guard.raise_faults(False)
+    http = httpx2.MockTransport(lambda _: httpx2.Response(200, headers={"content-type": kind}, content=body))
+
+    def act() -> tuple[str, int]:
+        with openai.OpenAI(
+            api_key="none",
+            base_url="http://model.test/v1",
+            http_client=httpx2.Client(transport=http),
+            _strict_response_validation=True,
+        ) as sdk:
+            raw = sdk.chat.completions.with_raw_response.create(**ASKED)
+            return type(raw).__name__, raw.status_code
+
+    bare, ours = without_and_with(act)
+    assert bare == ["('LegacyAPIResponse', 200)"]
+    assert ours == bare
+    ell.flush()
+    assert recorded(folder).span("chat m").status == "ok"
