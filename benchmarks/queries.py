@@ -18,8 +18,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, cast
 
 from corpus import RARE, load
 
@@ -67,13 +67,11 @@ def questions(store: Store) -> dict[str, tuple[str, Ask]]:
 
 
 def _spread(store: Store) -> list[Any]:
-    """Invocations from all over the thirty days."""
-    newest = queries.invocations(store, limit=1)[0]
-    found = []
-    for number in range(2 * TURNS):
-        at = int((newest.started - timedelta(days=2 * number, hours=5)).timestamp() * 1e9)
-        found += queries.invocations(store, limit=1, before=f"{at}.f")
-    return found
+    """Invocations from all over the time that there is."""
+    (row,) = store.query("SELECT min(Started) AS first, max(Started) AS last FROM ell_spans")
+    first, last = cast("datetime", row["first"]), cast("datetime", row["last"])
+    times = [first + (last - first) * number / (2 * TURNS) for number in range(1, 2 * TURNS + 1)]
+    return [queries.invocations(store, limit=1, before=f"{int(at.timestamp() * 1e9)}.f")[0] for at in times]
 
 
 def measure(ask: Ask) -> tuple[float, float, float]:
