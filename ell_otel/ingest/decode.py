@@ -2,7 +2,8 @@
 
 The Collector turns every attribute value into text (``pcommon.Value.AsString``): numbers as Go's JSON prints them,
 bytes as base64, maps and arrays as compact JSON with sorted keys and with ``<``, ``>``, ``&`` escaped, as Go's
-``encoding/json`` does. ``tests/golden/rows`` holds examples.
+``encoding/json`` does. ``tests/golden/rows`` holds examples. Many spans for the engine of this process are made into
+the same rows by the engine (``spans``).
 
 Speed. Per span this loop is most of what ingestion costs, so it asks upb for as little as it can: the resource and the
 scope are turned into text once and their dicts shared by all rows, a value is first tried as a string (nine of ten
@@ -50,10 +51,10 @@ def traces(payload: bytes) -> Rows:
     rows = Rows()
     for resource_spans in request.resource_spans:
         resource = _attributes(resource_spans.resource.attributes)
-        service = _service(resource_spans.resource.attributes)
+        name = service(resource_spans.resource.attributes)
         for scope_spans in resource_spans.scope_spans:
             scope = scope_spans.scope
-            _add(rows.traces, _spans(scope_spans.spans, service, resource, scope.name, scope.version))
+            _add(rows.traces, _spans(scope_spans.spans, name, resource, scope.name, scope.version))
     return rows
 
 
@@ -67,11 +68,11 @@ def logs(payload: bytes) -> Rows:
     rows = Rows()
     for resource_logs in request.resource_logs:
         resource = _attributes(resource_logs.resource.attributes)
-        service = _service(resource_logs.resource.attributes)
+        name = service(resource_logs.resource.attributes)
         for scope_logs in resource_logs.scope_logs:
             scope = scope_logs.scope
             shared = (resource_logs.schema_url, resource, scope_logs.schema_url, scope.name, scope.version)
-            _add(rows.logs, _records(scope_logs.log_records, service, shared, _attributes(scope.attributes)))
+            _add(rows.logs, _records(scope_logs.log_records, name, shared, _attributes(scope.attributes)))
     return rows
 
 
@@ -125,7 +126,7 @@ def _records(
             record.severity_text,
             record.severity_number & 0xFF,
             service,
-            _text(record.body),
+            text(record.body),
             *shared,
             scope,
             _attributes(record.attributes),
@@ -180,7 +181,7 @@ def _name_of(names: tuple[str, ...], number: int) -> str:
     return names[number] if 0 <= number < len(names) else ""
 
 
-def _service(attributes: Iterable[KeyValue]) -> str:
+def service(attributes: Iterable[KeyValue]) -> str:
     for attribute in attributes:
         if attribute.key == semconv.SERVICE_NAME:
             return attribute.value.string_value
@@ -190,7 +191,7 @@ def _service(attributes: Iterable[KeyValue]) -> str:
 def _attributes(attributes: Iterable[KeyValue]) -> dict[str, str]:
     # The last of two equal keys counts, as with the Collector.
     return {
-        pair.key: (value := pair.value).string_value or (str(number) if (number := value.int_value) else _text(value))
+        pair.key: (value := pair.value).string_value or (str(number) if (number := value.int_value) else text(value))
         for pair in attributes
     }
 
@@ -198,7 +199,7 @@ def _attributes(attributes: Iterable[KeyValue]) -> dict[str, str]:
 # -- values as text ---------------------------------------------------------------------------------------------------
 
 
-def _text(value: AnyValue) -> str:
+def text(value: AnyValue) -> str:
     match value.WhichOneof("value"):
         case "string_value":
             return value.string_value
@@ -249,7 +250,7 @@ def _json(value: AnyValue) -> str:
         case None:
             return "null"
         case _:
-            return _text(value)
+            return text(value)
 
 
 def _quoted(text: str) -> str:

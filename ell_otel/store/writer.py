@@ -62,7 +62,7 @@ LOG_COLUMNS: Final[tuple[tuple[str, str], ...]] = (
 )
 
 # A batch may span any number of days; the engine's default is to refuse one that touches more than 100 partitions.
-_INSERT_SETTINGS: Final = {"max_partitions_per_insert_block": 0}
+INSERT_SETTINGS: Final = {"max_partitions_per_insert_block": 0}
 
 
 def _columns(count: int) -> list[list[object]]:
@@ -132,5 +132,5 @@ def _insert(store: Store, table: str, columns: tuple[tuple[str, str], ...], data
         [columns[index][0] for index in kept],
         [columns[index][1] for index in kept],
         [data[index] for index in kept],
-        _INSERT_SETTINGS,
+        INSERT_SETTINGS,
     )

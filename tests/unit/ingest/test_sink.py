@@ -21,6 +21,7 @@ class Table:
     """Stores bodies; an insert that holds a refused one fails whole, as in ClickHouse."""
 
     name = "a table"
+    local = False
 
     def __init__(self, *refused: str, error: StoreError | None = None) -> None:
         self.bodies: list[object] = []
