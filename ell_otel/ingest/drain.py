@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ell_otel.errors import StoreError
 from ell_otel.ingest.repair import QUARANTINE_NAME, put_aside
-from ell_otel.ingest.sink import Sink
+from ell_otel.ingest.sink import Sink, Taken
 from ell_otel.telemetry.segments import SPOOL_NAME, Frame, Segment, clear_away, pending, taking
 
 # A delivery costs about the same for one span as for a thousand, and every script run leaves a segment of its own; so
 # frames are gathered over segments up to these. Large parts are few, and merged less often; what bounds the size is
-# memory, of which a delivery takes several times its bytes.
+# memory, of which a delivery takes several times its bytes, and two may be under way.
 _FRAMES_PER_DELIVERY: Final = 5_000
-_BYTES_PER_DELIVERY: Final = 32 << 20
+_BYTES_PER_DELIVERY: Final = 24 << 20
+_BYTES_BESIDE: Final = 4 << 20
+_LOOK_S: Final = 0.1  # for what comes while a delivery is under way, so that another can be beside it
+_LOOKS: Final = 50  # and no more, for whoever drains wants to hear of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,58 +61,114 @@ def drain(
     before each whether to leave it at that. Raises ``StoreError`` or ``ExportError`` when a delivery fails; what was
     not acknowledged then stays.
     """
-    work = _Work(directory, sink, progress)
-    with taking(directory / folder) as held:
+    with taking(directory / folder) as held, ThreadPoolExecutor(1) as beside:
+        work = _Work(directory, sink, progress, beside)
         if held:
             clear_away(directory / folder)
-        segments = pending(directory / folder)
-        work.total = sum(segment.backlog() for segment in segments)
-        for segment in segments:
-            while not ending() and work.take(segment):
-                pass
+        work.total = sum(segment.backlog() for segment in pending(directory / folder))
+        for _ in range(_LOOKS):
+            before = work.done
+            for segment in pending(directory / folder):
+                while not ending() and work.take(segment):
+                    pass
+            if ending() or work.done == before or not work.go_on():
+                break
         work.deliver()
     return Drained(work.spans, work.records, work.damaged, tuple(work.quarantined))
 
 
 @dataclass(slots=True)
+class _Gathered:
+    """Frames that are delivered together, and how far each segment may be acknowledged once they are."""
+
+    frames: list[Frame] = field(default_factory=list)
+    bytes: int = 0
+    ends: dict[Path, tuple[Segment, int]] = field(default_factory=dict)
+
+    @property
+    def full(self) -> bool:
+        return len(self.frames) >= _FRAMES_PER_DELIVERY or self.bytes >= _BYTES_PER_DELIVERY
+
+
+@dataclass(slots=True)
 class _Work:
-    """Frames gathered but not delivered, and how far each segment may be acknowledged once they are."""
+    """What is gathered and not delivered, and what has come of the rest.
+
+    Of a backlog, two deliveries are under way at once: of what one takes, the engine does most, in one thread. They are
+    acknowledged in the order of their frames.
+    """
 
     directory: Path
     sink: Sink
     progress: Callable[[int, int], None] | None
+    beside: ThreadPoolExecutor | None
     total: int = 0
     done: int = 0
     spans: int = 0
     records: int = 0
     damaged: int = 0
     quarantined: list[Path] = field(default_factory=list)
-    frames: list[Frame] = field(default_factory=list)
-    bytes: int = 0
-    ends: dict[Path, tuple[Segment, int]] = field(default_factory=dict)
+    gathered: _Gathered = field(default_factory=_Gathered)
+    ahead: tuple[_Gathered, Future[Taken]] | None = None  # what is being delivered beside us
+    read: dict[Path, int] = field(default_factory=dict)  # how far
 
     def take(self, segment: Segment) -> bool:
         """Gather the segment's next frames. True when there may be more behind them."""
-        _, start = self.ends.get(segment.path, (segment, segment.acknowledged))
+        start = self.read.get(segment.path, segment.acknowledged)
         batch = segment.read(start=start)
-        self.ends[segment.path] = (segment, batch.end)
+        self.read[segment.path] = batch.end
+        self.gathered.ends[segment.path] = (segment, batch.end)
         self.damaged += batch.damaged
         self.done += batch.end - start
-        self.frames += batch.frames
-        self.bytes += batch.end - start
-        if len(self.frames) >= _FRAMES_PER_DELIVERY or self.bytes >= _BYTES_PER_DELIVERY:
+        self.gathered.frames += batch.frames
+        self.gathered.bytes += batch.end - start
+        if self.gathered.full and not self._hand_over():
             self.deliver()
         return batch.end > start and segment.path.exists()  # delivered to its end, it has been removed
 
+    def _hand_over(self) -> bool:
+        """Have what is gathered delivered beside us. False when something is already, or no thread can be had."""
+        if self.ahead is not None or self.beside is None:
+            return False
+        try:
+            self.ahead = self.gathered, self.beside.submit(self.sink.put, self.gathered.frames)
+        except RuntimeError:
+            self.beside = None  # which would take up what it was given, once it had a thread
+            return False
+        self.gathered = _Gathered()
+        return True
+
+    def go_on(self) -> bool:
+        """Let a delivery that pays go on beside us. False when there is none: what is gathered is all there was."""
+        if self.ahead is not None and self.ahead[1].done():
+            self._settle_ahead()
+        if self.gathered.bytes >= _BYTES_BESIDE:
+            self._hand_over()
+        return self.ahead is not None and bool(wait([self.ahead[1]], _LOOK_S))
+
     def deliver(self) -> None:
-        taken = self.sink.put(self.frames)
+        """Deliver what is gathered, and wait for what is under way."""
+        gathered, self.gathered = self.gathered, _Gathered()
+        try:
+            taken = self.sink.put(gathered.frames) if gathered.frames else Taken()
+        finally:  # the frames before these count as delivered, even if these do not
+            self._settle_ahead()
+        self._settle(gathered, taken)
+
+    def _settle_ahead(self) -> None:
+        if self.ahead is not None:
+            delivered, under_way = self.ahead
+            self.ahead = None
+            self._settle(delivered, under_way.result())
+
+    def _settle(self, delivered: _Gathered, taken: Taken) -> None:
         for kind, content in taken.aside:
             self.quarantined.append(_quarantine(self.directory, kind, content))
         self.spans += taken.spans
         self.records += taken.records
-        for segment, end in self.ends.values():
-            segment.acknowledge(end)
-        self.frames, self.bytes, self.ends = [], 0, {}
+        for segment, end in delivered.ends.values():
+            if segment.path.exists():  # the delivery before this one may have been all there was
+                segment.acknowledge(end)
         if self.progress is not None:
             self.progress(min(self.done, self.total), self.total)
 

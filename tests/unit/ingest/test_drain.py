@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from ell_otel.config import resolve
 from ell_otel.errors import StoreError
 from ell_otel.ingest.drain import Drained, drain
-from ell_otel.ingest.sink import StoreSink
+from ell_otel.ingest.sink import StoreSink, Taken
 from ell_otel.store import queries
 from ell_otel.store.client import Store, open_store
 from ell_otel.store.migrate import migrate
-from ell_otel.telemetry.segments import Kind
+from ell_otel.telemetry.segments import Frame, Kind
 from ell_otel.telemetry.spool import SegmentWriter
 
 T0 = 1_760_000_000_000_000_000
@@ -155,6 +156,63 @@ def test_a_failed_insert_leaves_the_spool_as_it_was(directory: Path, store: Stor
     assert drain(directory, StoreSink(store)).spans == 1
 
 
+class Takes:
+    """Takes frames, but not those with one of the refused payloads, and none before ``together`` deliveries have come."""
+
+    name = "a sink"
+
+    def __init__(self, *refused: bytes, together: int = 1) -> None:
+        self.refused = set(refused)
+        self.come = threading.Barrier(together)
+        self.taken: list[bytes] = []
+
+    def put(self, frames: Sequence[Frame]) -> Taken:
+        if frames:
+            self.come.wait(20)
+        if self.refused & {frame.payload[:1] for frame in frames}:
+            raise StoreError("away")
+        self.taken += [frame.payload[:1] for frame in frames]
+        return Taken(spans=len(frames))
+
+
+def two_deliveries(directory: Path) -> Path:
+    """Frames of 3 MiB, of which eight are a delivery: eight that begin with an ``a``, and eight with a ``b``."""
+    return spool(directory, *((Kind.TRACES, mark * (3 << 20)) for mark in (b"a", b"b") for _ in range(8)))
+
+
+def test_of_a_backlog_two_deliveries_are_under_way_at_once(directory: Path) -> None:
+    two_deliveries(directory)
+    sink = Takes(together=2)
+    assert drain(directory, sink).spans == 16
+    assert sorted(sink.taken) == [b"a"] * 8 + [b"b"] * 8
+    assert left(directory) == []
+
+
+def test_where_no_thread_can_be_had_they_are_delivered_one_after_the_other(directory: Path) -> None:
+    two_deliveries(directory)
+    sink = Takes()
+    before = threading.stack_size(1 << 46)  # more than there is
+    try:
+        with pytest.raises(RuntimeError):
+            threading.Thread(target=print).start()
+        assert drain(directory, sink).spans == 16
+    finally:
+        threading.stack_size(before)
+    assert sink.taken == [b"a"] * 8 + [b"b"] * 8
+    assert left(directory) == []
+
+
+@pytest.mark.parametrize("refused", [b"a", b"b"])
+def test_of_two_deliveries_the_second_counts_only_behind_the_first(directory: Path, refused: bytes) -> None:
+    path = two_deliveries(directory)
+    with pytest.raises(StoreError):
+        drain(directory, Takes(refused, together=2))
+    again = Takes()
+    drain(directory, again)
+    assert again.taken == ([b"a"] * 8 if refused == b"a" else []) + [b"b"] * 8
+    assert not path.exists()
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -174,8 +232,9 @@ drain(directory, StoreSink(store, write_and_die))
 """
 
 
-def test_kill_9_between_insert_and_acknowledge_loses_and_doubles_nothing(directory: Path) -> None:
-    spool(directory, (Kind.TRACES, spans(1, 50)), (Kind.LOGS, event()))
+@pytest.mark.parametrize("size", [1, 100_000], ids=["decoded here", "decoded by the engine"])
+def test_kill_9_between_insert_and_acknowledge_loses_and_doubles_nothing(directory: Path, size: int) -> None:
+    spool(directory, (Kind.TRACES, spans(1, 50, "x" * size)), (Kind.LOGS, event()))
     before = left(directory)
     died = subprocess.run([sys.executable, "-c", KILLED, str(directory)], capture_output=True, check=False)
     assert died.returncode == -signal.SIGKILL, died.stderr
