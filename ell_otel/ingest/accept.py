@@ -66,11 +66,16 @@ def _lists(request: Any) -> Iterator[Any]:
 
 
 def _wrong_span(span: Any) -> str:
-    """Why a span cannot be stored; empty when it can."""
-    if why := _wrong_ids(span) or _wrong_id("parent span", span.parent_span_id, SPAN_ID_LENGTHS):
+    """Why a span cannot be stored; empty when it can. Each call in it would be felt."""
+    if why := _wrong_ids(span):
         return why
-    if len(span.attributes) > ATTRIBUTES or any(len(event.attributes) > ATTRIBUTES for event in span.events):
+    if len(span.parent_span_id) not in SPAN_ID_LENGTHS:
+        return _no_id("parent span", span.parent_span_id, SPAN_ID_LENGTHS)
+    if len(span.attributes) > ATTRIBUTES:
         return _TOO_MANY
+    for event in span.events:
+        if len(event.attributes) > ATTRIBUTES:
+            return _TOO_MANY
     for link in span.links:
         if why := _wrong_ids(link):
             return why
@@ -84,12 +89,14 @@ def _wrong_record(record: Any) -> str:
 
 
 def _wrong_ids(item: Any) -> str:
-    return _wrong_id("trace", item.trace_id, TRACE_ID_LENGTHS) or _wrong_id("span", item.span_id, SPAN_ID_LENGTHS)
+    if len(item.trace_id) not in TRACE_ID_LENGTHS:
+        return _no_id("trace", item.trace_id, TRACE_ID_LENGTHS)
+    if len(item.span_id) not in SPAN_ID_LENGTHS:
+        return _no_id("span", item.span_id, SPAN_ID_LENGTHS)
+    return ""
 
 
-def _wrong_id(which: str, raw: bytes, lengths: frozenset[int]) -> str:
-    if len(raw) in lengths:
-        return ""
+def _no_id(which: str, raw: bytes, lengths: frozenset[int]) -> str:
     return f"a {which} id has {len(raw)} bytes instead of {max(lengths)}: {raw[:32].hex()}"
 
 
