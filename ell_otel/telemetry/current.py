@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _broken: str = ""
 try:
-    from ell_otel.telemetry import providers
+    from ell_otel.telemetry import providers, sdk
 except (ImportError, ValueError) as error:
     _broken = f"OpenTelemetry's SDK cannot be imported, so nothing is recorded: {error}. Check the OTEL_* variables"
 
@@ -56,7 +56,7 @@ def tell_libraries() -> None:
 
 def has_application_provider() -> bool:
     """Whether spans of other libraries go somewhere without us."""
-    return not _broken and providers.application_provider() is not None
+    return not _broken and sdk.application_provider() is not None
 
 
 def tracer_provider() -> trace.TracerProvider:

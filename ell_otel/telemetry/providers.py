@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 import time
-import weakref
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry._logs import Logger, NoOpLogger, get_logger_provider
 from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import Span, Tracer
 
@@ -38,7 +34,6 @@ from ell_otel.telemetry.processors import (
     EmitNow,
     ExportNow,
     FinishProcessor,
-    Joint,
     QueueLogs,
     QueueSpans,
     Step,
@@ -47,9 +42,17 @@ from ell_otel.telemetry.processors import (
     redact_content,
 )
 from ell_otel.telemetry.recording import tracer_like
+from ell_otel.telemetry.sdk import (
+    OwnLoggerProvider,
+    OwnTracerProvider,
+    application_provider,
+    joint_of,
+    resource_of,
+    stamp_events_of,
+)
 from ell_otel.telemetry.segments import SPOOL_NAME
 from ell_otel.telemetry.spool import SegmentWriter
-from ell_otel.telemetry.stamping import StampLogProcessor, StampProcessor
+from ell_otel.telemetry.stamping import StampProcessor
 
 REPORT_LOSSES_S: Final = 60.0
 ANNOUNCE_UNSENT_S: Final = 60.0
@@ -74,14 +77,14 @@ class Pipeline:
         self.owns_provider = joined is None
         self._beside = joined is not None and settings.content is not True
         config.tell_libraries(content=settings.shares_content(joined=joined is not None))
-        resource = joined.resource if joined else _resource(settings)
-        self._logger_provider = _OwnLoggerProvider(resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
-        self.tracer_provider = joined or _OwnTracerProvider(
+        resource = joined.resource if joined else resource_of(settings)
+        self._logger_provider = OwnLoggerProvider(resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
+        self.tracer_provider = joined or OwnTracerProvider(
             resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
         )
-        self._joint = _joint_of(self.tracer_provider)
+        self._joint = joint_of(self.tracer_provider)
         self._add(StampProcessor(_contents.put))
-        _stamp_events_of(get_logger_provider())
+        stamp_events_of(get_logger_provider())
         self._connect(joined=joined is not None)
         self.tracer: Tracer = self.tracer_provider.get_tracer(semconv.SCOPE_NAME)
         if self.owns_provider:
@@ -169,24 +172,6 @@ class Pipeline:
             self._logger_provider.shutdown()
 
 
-class _OwnTracerProvider(TracerProvider):
-    """In a forked child the SDK asks for the resource anew, in threads that it waits for. A child that is about to
-    execute a command has no time for that, and under gevent the wait would run the host's other greenlets in it."""
-
-    def _handle_fork(self) -> None:
-        self._tracers_lock = threading.Lock()
-        self._update_resource(_process())
-
-
-class _OwnLoggerProvider(LoggerProvider):
-    """As ``_OwnTracerProvider``."""
-
-    def _handle_fork(self) -> None:
-        self._logger_cache_lock = threading.Lock()
-        self._active_loggers_lock = threading.Lock()
-        self._update_resource(_process())
-
-
 class DisabledPipeline(Pipeline):
     """Does nothing: for ``ELL_OTEL_DISABLED`` and for settings that cannot be used."""
 
@@ -212,30 +197,6 @@ class DisabledPipeline(Pipeline):
 
 
 _contents: Final = Contents()  # of all pipelines: a span may begin under one and end under the next
-
-# By identity: logfire's providers, for one, cannot be hashed.
-_joints: Final[list[tuple[weakref.ref[TracerProvider], Joint]]] = []
-_stamped: Final[list[weakref.ref[LoggerProvider]]] = []
-
-
-def _joint_of(provider: TracerProvider) -> Joint:
-    """Our processor in ``provider``, put there when it is first asked for."""
-    _joints[:] = [(known, joint) for known, joint in _joints if known() is not None]
-    for known, joint in _joints:
-        if known() is provider:
-            return joint
-    joint = Joint()
-    _joints.append((weakref.ref(provider), joint))
-    provider.add_span_processor(joint)
-    return joint
-
-
-def _stamp_events_of(provider: object) -> None:
-    """Have the GenAI events of an application's logger provider stamped, once."""
-    if isinstance(provider, LoggerProvider) and not any(known() is provider for known in _stamped):
-        _stamped.append(weakref.ref(provider))
-        provider.add_log_record_processor(StampLogProcessor())
-
 
 _lock = threading.RLock()
 _current: Pipeline | None = None
@@ -309,13 +270,6 @@ def reset() -> None:
         each.shutdown()
 
 
-def application_provider() -> TracerProvider | None:
-    """The tracer provider that the application has set, where processors can be added to it."""
-    provider = trace.get_tracer_provider()
-    joinable = isinstance(provider, TracerProvider) or hasattr(provider, "add_span_processor")  # such as logfire's own
-    return cast("TracerProvider", provider) if joinable else None
-
-
 def tell_libraries() -> None:
     """Tell other libraries already now about contents, where the pipeline that will do so is not made yet."""
     if _current is None:
@@ -328,19 +282,6 @@ def join() -> None:
     in_force, provider = _current, application_provider()
     if provider is not None and (in_force is None or in_force.owns_provider):
         configure(in_force.settings if in_force is not None else config.resolve(), provider)
-
-
-def _resource(settings: config.Settings) -> Resource:
-    name = settings.service_name or Path(sys.argv[0] if sys.argv else "").stem or "python"
-    own = Resource({semconv.SERVICE_NAME: name}).merge(_process())
-    try:
-        return Resource.create(own.attributes)
-    except RuntimeError:  # it asks its detectors in threads, and the interpreter is ending and starts no more
-        return own
-
-
-def _process() -> Resource:
-    return Resource({"process.pid": os.getpid()})
 
 
 def _prepare(directory: Path) -> None:
