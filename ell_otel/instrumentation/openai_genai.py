@@ -21,9 +21,10 @@ _switched_on_by_us = False
 def instrument() -> None:
     """Switch it on, unless the application has. Where that cannot be, it is told, and the rest goes without spans."""
     global _instrumentor, _switched_on_by_us
-    rest = "chat, responses and embeddings are traced all the same; responses.stream() and retrieve() are not"
+    rest = "chat, responses and embeddings are traced all the same; responses.stream() is not"
     try:
         from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
+        from opentelemetry.instrumentation.utils import unwrap
     except ImportError as error:
         if _NAME in sys.modules:  # in the midst of its own import, by whoever is about to switch it on
             return
@@ -45,6 +46,9 @@ def instrument() -> None:
         return
     _switched_on_by_us = True
     patch.afterwards(_switch_off)
+    # To fetch what was answered before is no inference, and their wrapper of it raises on an answer without `output`.
+    for client in ("Responses", "AsyncResponses"):
+        unwrap(f"openai.resources.responses.responses.{client}", "retrieve")
 
 
 def _switch_off() -> None:

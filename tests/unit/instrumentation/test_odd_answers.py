@@ -145,3 +145,12 @@ def test_whatever_is_odd_about_an_answer_the_program_gets_the_same_and_the_token
         readable = not {"usage", "object", "response", "type"} & set(way) and len(way) > 1 and "Error: " not in result
         assert not readable or semconv.GEN_AI_USAGE_INPUT_TOKENS in span.attributes, way
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
+
+
+def test_an_answer_fetched_later_is_what_it_is_without_us_however_odd(folder: Path) -> None:
+    odd = {name: value for name, value in RESPONSE.items() if name != "output"}
+    with client(odd, RESPONSE) as here:
+        assert here.responses.retrieve("resp_1").output is None
+        assert here.responses.retrieve("resp_1").id == RESPONSE["id"]
+    ell.flush()
+    assert recorded(folder).spans == []
