@@ -14,7 +14,7 @@ from typing import Any, Final
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from ell_otel.instrumentation import callsite, patch
+from ell_otel.instrumentation import callsite, patch, threads
 from ell_otel.instrumentation.coroutines import Pending, passing_for
 from ell_otel.telemetry import current
 from ell_otel.telemetry import invocation as invocations
@@ -125,23 +125,20 @@ def _begun(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _read(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    token = otel_context.attach(_resumed(instance))
-    try:
-        return wrapped(*args, **kwargs)
-    finally:
-        otel_context.detach(token)
+    return threads.run_as_part_of(_begun_in(instance), wrapped, *args, **kwargs)
 
 
 async def _read_async(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    token = otel_context.attach(_resumed(instance))
+    token = otel_context.attach(resumed := invocations.carried(_begun_in(instance)))
     try:
         return await wrapped(*args, **kwargs)
     finally:
-        otel_context.detach(token)
+        if otel_context.get_current() is resumed:  # dropped halfway, it ends in whatever context collects it
+            otel_context.detach(token)
 
 
-def _resumed(stream: Any) -> Context:
-    return invocations.carried(vars(stream).get(_BEGUN_IN) or otel_context.get_current())
+def _begun_in(stream: Any) -> Context:
+    return vars(stream).get(_BEGUN_IN) or otel_context.get_current()
 
 
 def _wrap(module: ModuleType, classes: dict[str, tuple[str, ...]], wrapper: patch.Wrapper) -> None:

@@ -63,7 +63,7 @@ def _pools(module: ModuleType) -> None:
 def _submit(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if args and invocations.scope(context := otel_context.get_current()) is not None:
         # In the midst of a model call it is the library that submits, such as litellm the telling of what it did.
-        args = (functools.partial(_run_as_part_of, context, args[0]), *args[1:])
+        args = (functools.partial(run_as_part_of, context, args[0]), *args[1:])
     elif args:
         work, given = _on_behalf(args[0], args[1:])
         args = (work, *given)
@@ -111,7 +111,8 @@ def _run_for(site: callsite.CallSite, work: Any, /, *args: Any, **kwargs: Any) -
     return callsite.under(site, work, args, kwargs)
 
 
-def _run_as_part_of(context: otel_context.Context, work: Any, /, *args: Any, **kwargs: Any) -> Any:
+def run_as_part_of(context: otel_context.Context, work: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Call ``work`` in the invocation and the model call of another context."""
     return _run_in(invocations.carried(context), work, *args, **kwargs)
 
 
