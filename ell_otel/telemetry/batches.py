@@ -10,6 +10,7 @@ fills; beyond its bound records are dropped. Every drop is counted and told.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import sys
@@ -325,15 +326,19 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _end_with_process(sender: Sender[T]) -> None:
-    """A child that ``multiprocessing`` forked ends with ``os._exit``, without ``atexit``: send before that."""
+    """A child of ``multiprocessing`` or of celery's pool ends with ``os._exit``, without ``atexit``: send before that."""
     processes = sys.modules.get("multiprocessing.process")
     if processes is not None and processes.parent_process() is not None:
         from multiprocessing.util import Finalize
 
         Finalize(sender, _finish, args=(weakref.ref(sender),), exitpriority=0)
+    celery = sys.modules.get("celery.signals")
+    if celery is not None:
+        with guarded("preparing for the end of a worker"):
+            celery.worker_process_shutdown.connect(functools.partial(_finish, weakref.ref(sender)), weak=False)
 
 
-def _finish(reference: weakref.ref[Sender[T]]) -> None:
+def _finish(reference: weakref.ref[Sender[T]], **_: object) -> None:
     sender = reference()
     done = sender.close() if sender is not None else None
     if sender is not None and done is not None:
