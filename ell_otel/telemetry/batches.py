@@ -326,7 +326,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _end_with_process(sender: Sender[T]) -> None:
-    """A child of ``multiprocessing`` or of celery's pool ends with ``os._exit``, without ``atexit``: send before that."""
+    """A process of ``multiprocessing`` or of celery's pool ends with ``os._exit``, without ``atexit``: send before."""
     processes = sys.modules.get("multiprocessing.process")
     if processes is not None and processes.parent_process() is not None:
         from multiprocessing.util import Finalize
