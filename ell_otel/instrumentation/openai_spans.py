@@ -142,7 +142,7 @@ def _start_attributes(api: Api, instance: Any, request: dict[str, Any], site: Ca
         **({} if site is None else site.stamp),
     }
     if isinstance(model := request.get("model"), str):
-        attributes[semconv.GEN_AI_REQUEST_MODEL] = model
+        attributes[semconv.GEN_AI_REQUEST_MODEL] = model if type(model) is str else str.__str__(model)
     attributes.update(_server(getattr(instance, "_client", None)))
     with guarded("recording a request's settings"):
         attributes.update({name: value for name, value in api.asked(request).items() if _is_plain(value)})

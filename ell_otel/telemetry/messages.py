@@ -43,6 +43,9 @@ _TEXTUAL: Final = frozenset(
         uuid.UUID,
     }
 )
+_PRINTING: Final = (BaseException.__str__, ImportError.__str__, KeyError.__str__, OSError.__str__)
+"""They ask whatever the exception was given for its text."""
+_PRINTED: Final = frozenset({str, bytes, int, float, bool, type(None), pathlib.PosixPath, pathlib.PurePosixPath})
 _PYDANTIC: Final = "pydantic.main"
 _CALLABLE: Final = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType)
 
@@ -54,8 +57,8 @@ class Redacted(str):
 
 
 def redacted(text: str) -> Redacted:
-    """``text`` as it may leave the process."""
-    return Redacted(redact.redact(clean(text)))
+    """``text`` as it may leave the process. One of a class of the host's is taken for the text that it holds."""
+    return Redacted(redact.redact(clean(text if type(text) is str else str.__str__(text))))
 
 
 def to_json(value: object, budget: int) -> Redacted:
@@ -115,8 +118,18 @@ def error_message(error: BaseException) -> Redacted:
 
 
 def _message(error: BaseException) -> str:
+    """What an exception's class says of it. Of what it was given, only plain values are asked for their text."""
     try:
-        return str(error)[:MAX_ERROR]
+        given: tuple[Any, ...] = BaseException.args.__get__(error)  # type: ignore[attr-defined]
+        if issubclass(type(error), OSError):
+            given += (OSError.filename.__get__(error), OSError.filename2.__get__(error))  # type: ignore[attr-defined]
+        if type(error).__str__ not in _PRINTING or all(type(each) in _PRINTED for each in given):
+            return str(error)[:MAX_ERROR]
+        if len(given) > 1:
+            return to_json(given, MAX_ERROR)
+        if issubclass(type(given[0]), BaseException):
+            return _message(given[0])
+        return str.__str__(given[0])[:MAX_ERROR] if issubclass(type(given[0]), str) else to_json(given[0], MAX_ERROR)
     except Exception:
         return "(its message cannot be had)"
 
