@@ -122,7 +122,7 @@ def _message(error: BaseException) -> str:
     try:
         given: tuple[Any, ...] = BaseException.args.__get__(error)  # type: ignore[attr-defined]
         if issubclass(type(error), OSError):
-            given += (OSError.filename.__get__(error), OSError.filename2.__get__(error))  # type: ignore[attr-defined]
+            given += (OSError.filename.__get__(error), OSError.filename2.__get__(error))
         if type(error).__str__ not in _PRINTING or all(type(each) in _PRINTED for each in given):
             return str(error)[:MAX_ERROR]
         if len(given) > 1:
