@@ -150,6 +150,8 @@ def _without_secrets(text: str) -> str:
         text = _without_words(encoded, long_words)
     has_dash = "-" in text
     lowered = (text if long_words or has_dash or "login" in text else _before_signs(text)).lower()
+    if not lowered:
+        return text
     stems = [stem for stem in _NAME_STEMS if stem in lowered]
     if long_words:
         stems += [stem for stem in _STEMS_WITH_LONG_WORD if stem in lowered]
@@ -166,10 +168,12 @@ def _before_signs(text: str) -> str:
     """What stands right before the signs in a text of short words, or the text itself where it has many of them."""
     pieces: list[str] = []
     for sign in _SIGNS_AFTER_NAMES:
-        for position in _positions(sign, text):
+        position = text.find(sign)
+        while position >= 0:
             if len(pieces) * _NAME_TO_SIGN > len(text):
                 return text
             pieces.append(text[max(0, position - _NAME_TO_SIGN) : position])
+            position = text.find(sign, position + 1)
     return " ".join(pieces)
 
 

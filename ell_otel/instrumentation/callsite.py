@@ -16,7 +16,7 @@ import functools
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from types import BuiltinFunctionType, CellType, CodeType, FrameType, FunctionType, MethodType, ModuleType
@@ -32,7 +32,7 @@ from ell_otel.closure.wrappers import unwrapped
 from ell_otel.instrumentation.coroutines import Pending
 from ell_otel.telemetry import current
 from ell_otel.telemetry import invocation as invocations
-from ell_otel.telemetry.guard import guarded
+from ell_otel.telemetry.guard import overcome
 
 MAX_KNOWN: Final = 4096
 """So many programs, and so many file names, are remembered; after that we begin anew."""
@@ -40,6 +40,7 @@ MAX_KNOWN: Final = 4096
 _CO_OPTIMIZED: Final = 0x1  # set for functions, not for the code of a class body or a module
 _HEAP_TYPE: Final = 1 << 9  # set for classes made by a class statement
 _CODE: Final = (FunctionType, MethodType, BuiltinFunctionType, ModuleType, type, functools.partial, Enum)
+_COLLECTIONS: Final = frozenset({list, tuple, dict})
 _DATA: Final = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset, BaseException)
 _BEHIND: Final = otel_context.create_key("ell.behind")
 _LOOPS: Final = frozenset({"asyncio.base_events", "asyncio.events", "asyncio.runners", "trio._core._run", "uvloop"})
@@ -87,7 +88,7 @@ def calling(depth: int = 1) -> CallSite | None:
     None inside a decorated invocation or another call site's scope, whose stamp is in the context; when disabled; and
     where nothing of the user's is on the stack, nor asked for what goes on (``behind``). Never raises.
     """
-    with guarded("finding the program that makes a model call"):
+    try:
         if invocations.is_attributed(context := otel_context.get_current()):
             return None
         pipeline = current.pipeline()
@@ -100,7 +101,10 @@ def calling(depth: int = 1) -> CallSite | None:
         known = _remembered(frame)
         registry.announce(known.closure, pipeline)
         return known.site
-    return None
+    except Exception as error:
+        if not overcome(error, "finding the program that makes a model call"):
+            raise
+        return None
 
 
 def see_through(target: Any) -> Any:
@@ -214,7 +218,9 @@ def _remembered(frame: FrameType) -> _Known:
     """What is known of the function that runs in ``frame``, captured at first sight and when its code has changed."""
     code = frame.f_code
     around = _code_around(frame) if code.co_freevars else {}
-    pins = (code, *(pin for value in around.values() for pin in _identities(value))) if around else (code,)
+    pins = [code]
+    for value in around.values():
+        pins += _identities(value)
     key = tuple(map(id, pins))
     known = _known.get(key)
     if known is None or not known.closure.is_current():
@@ -222,7 +228,7 @@ def _remembered(frame: FrameType) -> _Known:
         stamp = {semconv.ELL_PROGRAM_NAME: closure.name, semconv.ELL_PROGRAM_VERSION: closure.version}
         if len(_known) >= MAX_KNOWN:
             _known.clear()
-        known = _known[key] = _Known(closure, CallSite(closure.name, closure.version, stamp), pins)
+        known = _known[key] = _Known(closure, CallSite(closure.name, closure.version, stamp), tuple(pins))
     return known
 
 
@@ -257,7 +263,7 @@ def _code_around(frame: FrameType) -> dict[str, Any]:
 
 def _is_code(value: Any) -> bool:
     """Whether a value stands for code: a function, class, module or object, or a collection of nothing else."""
-    if type(value) in {list, tuple, dict}:
+    if type(value) in _COLLECTIONS:
         items = list(value.values() if type(value) is dict else value)
         return bool(items) and all(map(_is_code, items))
     return _stands_for_code(type(value))  # type: ignore[arg-type]
@@ -272,12 +278,11 @@ def _stands_for_code(kind: type) -> bool:
     return bool(kind.__flags__ & _HEAP_TYPE) and not issubclass(kind, _DATA) and not is_dataclass(kind)
 
 
-def _identities(value: Any) -> Iterator[Any]:
+def _identities(value: Any) -> list[Any]:
     """What tells one value around a function from another, without keeping more than code alive."""
+    kind = type(value)
+    if kind in _COLLECTIONS:
+        return [pin for item in (value.values() if kind is dict else value) for pin in _identities(item)]
     if isinstance(value, (FunctionType, MethodType)):
-        yield value.__code__
-    elif type(value) in {list, tuple, dict}:
-        for item in value.values() if type(value) is dict else value:
-            yield from _identities(item)
-    else:
-        yield value if isinstance(value, (type, ModuleType)) else type(value)
+        return [value.__code__]
+    return [value if isinstance(value, (type, ModuleType)) else kind]

@@ -7,6 +7,7 @@ its code runs by that.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 
@@ -28,3 +29,16 @@ def passing_for(inner: Any, around: Any) -> Any:
     for name in ("__name__", "__qualname__"):
         setattr(around, name, getattr(inner, name, getattr(around, name)))
     return around
+
+
+def seen_by(function: Callable[..., Any], seen: Callable[[Any], Any]) -> Callable[..., Any]:
+    """``function``, plain or async, whose result goes through ``seen``."""
+
+    def seeing(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        return awaiting(result) if inspect.isawaitable(result) else seen(result)
+
+    async def awaiting(pending: Any) -> Any:
+        return seen(await pending)
+
+    return seeing

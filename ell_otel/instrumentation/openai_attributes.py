@@ -42,7 +42,7 @@ class Chat:
         """What the request says, without its content."""
         attributes = {name: request[key] for key, name in _CHAT_SETTINGS if key in request}
         extra = request.get("extra_body")
-        extra = extra if isinstance(extra, Mapping) else {}
+        extra = extra if extra is not None and isinstance(extra, Mapping) else {}
         limit = request.get("max_completion_tokens", request.get("max_tokens", extra.get("max_completion_tokens")))
         if limit is not None:
             attributes[semconv.GEN_AI_REQUEST_MAX_TOKENS] = limit

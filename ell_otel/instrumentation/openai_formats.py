@@ -12,6 +12,8 @@ _schemas: Final[weakref.WeakKeyDictionary[type, dict[str, Any]]] = weakref.WeakK
 
 def as_created(request: dict[str, Any]) -> dict[str, Any]:
     """The arguments of ``create`` that send what ``parse`` sends for ``request``."""
+    if "response_format" not in request and "text_format" not in request:  # nearly always
+        return request
     with guarded("recording the format of an answer"):
         if _is_model(wanted := request.get("response_format")):
             return {**request, "response_format": {"type": "json_schema", "json_schema": _schema(wanted)}}

@@ -26,9 +26,11 @@ def chat_input(messages: Any, blobs: Blobs) -> list[Plain]:
 
 
 def _chat_message(message: Any, blobs: Blobs) -> Plain:
+    if type(message) is dict and len(message) == 2:  # nearly always
+        role, content = message.get("role"), message.get("content")
+        if type(content) is type(role) is str and role in _PEOPLE:
+            return {"role": role, "parts": [{"content": content, "type": "text"}], "name": None}
     role, content = field(message, "role"), field(message, "content")
-    if type(message) is dict and len(message) == 2 and type(content) is type(role) is str and role in _PEOPLE:
-        return {"role": role, "parts": [{"content": content, "type": "text"}], "name": None}
     if role == "assistant":
         parts = _assistant_parts(message, content, blobs)
     elif role == "tool":

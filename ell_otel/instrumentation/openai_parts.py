@@ -46,7 +46,9 @@ def _of_object(value: Any, name: str) -> Any:
 
 def is_list(value: Any) -> bool:
     """Whether ``value`` can be read more than once, item by item, and is no text."""
-    return type(value) is list or (isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)))
+    if type(value) is list or value is None:  # nearly always; as in `field`
+        return value is not None
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))
 
 
 def text_part(text: str) -> Plain:

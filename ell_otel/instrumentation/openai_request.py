@@ -20,7 +20,6 @@ from ell_otel.telemetry.messages import Redacted, to_json
 MAX_SHORT: Final = 64
 
 _NUMBERS: Final = frozenset({int, float, bool})
-_PLAIN_MESSAGE: Final = frozenset({"role", "content"})
 _RAW_RESPONSE_HEADER: Final = "x-stainless-raw-response"
 _FOREIGN: Final = frozenset({"extra_headers", "extra_query", "extra_body"})
 
@@ -51,12 +50,9 @@ def restorable(messages: Any) -> bool:
 
 
 def _is_plain(message: Any) -> bool:
-    return (
-        isinstance(message, dict)
-        and message.keys() == _PLAIN_MESSAGE
-        and isinstance(message["content"], str)
-        and message["role"] != "tool"
-    )
+    if not isinstance(message, dict) or len(message) != 2:
+        return False
+    return isinstance(message.get("content"), str) and message.get("role", "tool") != "tool"
 
 
 def _is_short(value: Any) -> bool:

@@ -20,14 +20,14 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from ell_otel import config, semconv
 from ell_otel.instrumentation import callsite, openai_genai, openai_request, patch
 from ell_otel.instrumentation.callsite import CallSite
-from ell_otel.instrumentation.coroutines import Pending, passing_for
+from ell_otel.instrumentation.coroutines import Pending, passing_for, seen_by
 from ell_otel.instrumentation.openai_attributes import Api, Attributes, Chat, Content, Embeddings, Responses
 from ell_otel.instrumentation.openai_formats import as_created
 from ell_otel.instrumentation.openai_parts import is_list
 from ell_otel.instrumentation.openai_streams import HEARD, Heard, watched, when_closed
 from ell_otel.telemetry import current
 from ell_otel.telemetry.contents import as_json, messages_as_json
-from ell_otel.telemetry.guard import guarded
+from ell_otel.telemetry.guard import guarded, overcome
 from ell_otel.telemetry.messages import error_message, redacted
 
 if TYPE_CHECKING:
@@ -123,16 +123,19 @@ async def _awaited(api: Api, pending: Pending, instance: Any, arguments: dict[st
 
 def _begun(api: Api, instance: Any, arguments: dict[str, Any], site: CallSite | None) -> Call | None:
     """The call with its span started; None where somebody else makes its span, or nobody."""
-    with guarded("starting a model call's span"):
+    try:
         context = otel_context.get_current()
-        if openai_genai.is_in_charge() or otel_context.get_value(_GENAI_CALL, context) is not None:
+        if openai_genai.is_in_charge() or context.get(_GENAI_CALL) is not None:
             return None
         pipeline = current.pipeline()
         if pipeline.settings.disabled:
             return None
         request = as_created({name: value for name, value in arguments.items() if type(value) not in _absent})
         return Call(api, pipeline, request, _start_attributes(api, instance, request, site), context)
-    return None
+    except Exception as error:
+        if not overcome(error, "starting a model call's span"):
+            raise
+        return None
 
 
 def _start_attributes(api: Api, instance: Any, request: dict[str, Any], site: CallSite | None) -> Attributes:
@@ -144,8 +147,11 @@ def _start_attributes(api: Api, instance: Any, request: dict[str, Any], site: Ca
     if isinstance(model := request.get("model"), str):
         attributes[semconv.GEN_AI_REQUEST_MODEL] = model if type(model) is str else str.__str__(model)
     attributes.update(_server(getattr(instance, "_client", None)))
-    with guarded("recording a request's settings"):
+    try:
         attributes.update({name: value for name, value in api.asked(request).items() if _is_plain(value)})
+    except Exception as error:
+        if not overcome(error, "recording a request's settings"):
+            raise
     return attributes
 
 
@@ -197,12 +203,7 @@ class Call:
         self._is_unread = isinstance(headers, dict) and headers.get(_RAW_RESPONSE) == "stream"
         self._records = pipeline.settings.record_content and self._span.is_recording()
         if self._records:
-            with guarded("recording a request's contents"):
-                self._record(api.asked_content(request, pipeline.blobs))
-            with guarded("recording a request"):
-                self._content[semconv.ELL_REQUEST] = openai_request.as_sent(
-                    request, api.input_name, pipeline.blobs, pipeline.settings.value_bytes
-                )
+            self._note_request(request)
 
     def __enter__(self) -> None:
         self._entered = trace.set_span_in_context(self._span, self._around)
@@ -219,13 +220,16 @@ class Call:
 
     def answered(self, answer: Any) -> Any:
         """Note what the SDK returned. Returns it, or a stream like it."""
-        with guarded("recording a model's answer"):
+        try:
             if "http_response" in getattr(answer, "__dict__", ()):  # a model's `hasattr` takes long to say no
                 return self._raw(answer)
             if self._heard is not None and "_iterator" in getattr(answer, "__dict__", ()):
                 self._note_served_model(getattr(answer, "response", None))
                 return watched(answer, self)
             self._note_answer(answer)
+        except Exception as error:
+            if not overcome(error, "recording a model's answer"):
+                raise
         self.end()
         return answer
 
@@ -275,7 +279,7 @@ class Call:
                 self._note_answer(parsed)
             return parsed
 
-        answer.parse = _seen_by(parse, seen)
+        answer.parse = seen_by(parse, seen)
         when_closed(answer.http_response, lambda: None if known else self.end())
         return answer
 
@@ -285,12 +289,32 @@ class Call:
 
     # -- what goes onto the span --------------------------------------------------------------------------------------
 
+    def _note_request(self, request: dict[str, Any]) -> None:
+        api, blobs = self._api, self._pipeline.blobs
+        try:
+            self._record(api.asked_content(request, blobs))
+        except Exception as error:
+            if not overcome(error, "recording a request's contents"):
+                raise
+        try:
+            said = openai_request.as_sent(request, api.input_name, blobs, self._pipeline.settings.value_bytes)
+            self._content[semconv.ELL_REQUEST] = said
+        except Exception as error:
+            if not overcome(error, "recording a request"):
+                raise
+
     def _note_answer(self, answer: Any) -> None:
-        with guarded("recording what an answer says of itself"):
+        try:
             self._attributes = {**self._api.answered(answer), **self._attributes}
-        if self._records:
-            with guarded("recording an answer's contents"):
+        except Exception as error:
+            if not overcome(error, "recording what an answer says of itself"):
+                raise
+        try:
+            if self._records:
                 self._record(self._api.answered_content(answer, self._pipeline.blobs))
+        except Exception as error:
+            if not overcome(error, "recording an answer's contents"):
+                raise
         if (failure := self._api.failure(answer)) is not None:
             self._finish(failure)
 
@@ -311,26 +335,18 @@ class Call:
             if self._records:
                 with guarded("recording a stream's contents"):
                     self._record(self._heard.content(self._pipeline.blobs))
-        with guarded("recording how a model call ended"):
+        try:
             attributes = self._attributes
             if failure is not None:
                 kind, message = failure
                 attributes[semconv.ERROR_TYPE] = kind
                 self._span.set_status(Status(StatusCode.ERROR, message and redacted(message)))
             self._pipeline.record(self._span, attributes, self._content)
-        with guarded("ending a model call's span"):
+        except Exception as error:
+            if not overcome(error, "recording how a model call ended"):
+                raise
+        try:
             self._span.end()
-
-
-def _seen_by(parse: Callable[..., Any], seen: Callable[[Any], Any]) -> Callable[..., Any]:
-    """``parse``, plain or async, whose result goes through ``seen``."""
-    from inspect import isawaitable
-
-    def parsing(*args: Any, **kwargs: Any) -> Any:
-        parsed = parse(*args, **kwargs)
-        return _awaiting(parsed) if isawaitable(parsed) else seen(parsed)
-
-    async def _awaiting(pending: Any) -> Any:
-        return seen(await pending)
-
-    return parsing
+        except Exception as error:
+            if not overcome(error, "ending a model call's span"):
+                raise

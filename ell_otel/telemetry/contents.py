@@ -12,7 +12,7 @@ import sys
 from typing import Any, Final
 
 from ell_otel import redact
-from ell_otel.telemetry.messages import Redacted, redacted, to_json
+from ell_otel.telemetry.messages import Redacted, clean, redacted, to_json
 
 MAX_REMEMBERED: Final = 256
 MAX_REMEMBERED_CHARS: Final = 16_384
@@ -46,7 +46,8 @@ def settings_as_json(settings: dict[str, Any], budget: int) -> Redacted:
 def _message(message: dict[str, Any]) -> str:
     parts = ",".join(map(_part, message["parts"]))
     reason = f'"finish_reason":{_scalar(message["finish_reason"])},' if "finish_reason" in message else ""
-    return f'{{"role":{_scalar(message["role"])},"parts":[{parts}],{reason}"name":{_scalar(message["name"])}}}'
+    name = "null" if message["name"] is None else _scalar(message["name"])
+    return f'{{"role":{_scalar(message["role"])},"parts":[{parts}],{reason}"name":{name}}}'
 
 
 def _part(part: dict[str, Any]) -> str:
@@ -81,6 +82,6 @@ def _remembered_as_string(text: str) -> str:
 
 
 def _as_string(text: str) -> str:
-    clean = redacted(text)
+    harmless = redact.redact(clean(text))  # no `Redacted`: a subclass of `str` is written more slowly
     core = sys.modules.get("pydantic_core")  # there with the SDK of every model: it writes a string in half the time
-    return core.to_json(clean).decode() if core is not None else _encode(clean)
+    return core.to_json(harmless).decode() if core is not None else _encode(harmless)

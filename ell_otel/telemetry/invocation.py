@@ -53,7 +53,7 @@ def entered(invocation: Invocation) -> Context:
 
 def current(context: Context | None = None) -> Invocation | None:
     """The innermost invocation of ``context`` (default: the current one), or None outside of any."""
-    found = otel_context.get_value(_KEY, context)
+    found = (otel_context.get_current() if context is None else context).get(_KEY)
     return found if isinstance(found, Invocation) else None
 
 
@@ -96,5 +96,5 @@ class Scope:
 
 def scope(context: Context | None = None) -> Scope | None:
     """The call that ``context`` (default: the current one) is in the midst of, or None outside of any."""
-    found: Any = otel_context.get_value(_SCOPE_KEY, context)
+    found: Any = (otel_context.get_current() if context is None else context).get(_SCOPE_KEY)
     return found if isinstance(found, Scope) else None

@@ -21,8 +21,8 @@ from opentelemetry.trace import Status
 
 from ell_otel import semconv
 from ell_otel.telemetry.batches import Sender
-from ell_otel.telemetry.blobs import LARGE, Blobs, by_digest
-from ell_otel.telemetry.guard import guarded
+from ell_otel.telemetry.blobs import Blobs, by_digest
+from ell_otel.telemetry.guard import overcome
 from ell_otel.telemetry.messages import Redacted, clean, redacted
 from ell_otel.telemetry.stamping import plain
 
@@ -182,7 +182,7 @@ class FinishProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         if self._stopped:  # an application's provider keeps us when we are configured anew
             return
-        with guarded("finishing a span"):
+        try:
             attributes = plain(span.attributes)
             changes: dict[str, Any] = dict(self._contents.take(span))
             if self._only_ours and not changes and not is_ours(attributes):
@@ -191,6 +191,9 @@ class FinishProcessor(SpanProcessor):
                 if changed := step({**attributes, **changes} if changes else attributes):
                     changes.update(changed)
             self._following.on_end(_changed(span, attributes, changes))
+        except Exception as error:
+            if not overcome(error, "finishing a span"):
+                raise
 
     def shutdown(self) -> None:
         self._stopped = True
@@ -205,21 +208,14 @@ def is_ours(attributes: Mapping[str, Any]) -> bool:
     return any(name.startswith(_OWN) for name in attributes)
 
 
-def redact_content(attributes: Attributes) -> dict[str, Any]:
-    """Step: secrets in messages, arguments and results are replaced, whichever library recorded them."""
+def tidy_content(blobs: Blobs, attributes: Attributes) -> dict[str, Any]:
+    """Step: in messages, arguments and results that another library has recorded, images and files are kept by digest
+    and secrets are replaced, as in those of our own."""
     return {
-        name: redacted(value)
-        for name in CONTENT & attributes.keys()
-        if type(value := attributes[name]) is not Redacted and isinstance(value, str)
+        name: redacted(by_digest(value, blobs))
+        for name, value in attributes.items()
+        if name in CONTENT and type(value) is not Redacted and isinstance(value, str)
     }
-
-
-def large_aside(blobs: Blobs, attributes: Attributes) -> dict[str, Any]:
-    """Step: images and files that another library has put into its messages are kept by digest, as those of our own."""
-    texts = {name: attributes[name] for name in CONTENT & attributes.keys()}
-    foreign = {name: text for name, text in texts.items() if type(text) is str and len(text) > LARGE}
-    slim = {name: by_digest(text, blobs) for name, text in foreign.items()}
-    return {name: text for name, text in slim.items() if text is not foreign[name]}
 
 
 def drop_content(attributes: Attributes) -> dict[str, Any]:

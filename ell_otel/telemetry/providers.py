@@ -38,8 +38,7 @@ from ell_otel.telemetry.processors import (
     QueueSpans,
     Step,
     drop_content,
-    large_aside,
-    redact_content,
+    tidy_content,
 )
 from ell_otel.telemetry.recording import tracer_like
 from ell_otel.telemetry.sdk import (
@@ -94,7 +93,7 @@ class Pipeline:
     def _connect(self, *, joined: bool) -> None:
         steps: tuple[Step, ...] = (translate, drop_content)
         if self.settings.record_content:
-            steps = (translate, partial(large_aside, self.blobs), redact_content)
+            steps = (translate, partial(tidy_content, self.blobs))
         if self.directory is not None:
             with guarded("preparing the .ell folder"):
                 _prepare(self.directory)

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from ell_otel import semconv
 from ell_otel.telemetry import invocation as invocations
-from ell_otel.telemetry.guard import guarded
+from ell_otel.telemetry.guard import guarded, overcome
 
 Stamp = Mapping[str, str]
 """The attributes that name a program and its version, and the invocation where there is one."""
@@ -59,24 +59,11 @@ class StampProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         if self._stopped:
             return
-        with guarded("stamping a span"):
-            context = otel_context.get_current() if parent_context is None else parent_context
-            current, scope = invocations.current(context), invocations.scope(context)
-            stamp: Stamp | None = current.stamp if current is not None else scope.stamp if scope is not None else None
-            attributes = plain(span.attributes)
-            own = None if stamp is not None else _own_stamp(attributes)
-            if own is None:
-                about_model = is_about_model(attributes)
-                if stamp is None and about_model and _find is not None:
-                    stamp = _find()
-                if stamp and (current is not None or about_model):
-                    span.set_attributes(stamp)
-            memo = _Memo(own or stamp or {}, scope)
-            vars(span)[_MEMO] = memo
-            parent = trace.get_current_span(context)
-            memo.inside_inference = isinstance(parent, ReadableSpan) and is_inference(parent.attributes or {})
-            if (memo.inside_inference or scope is not None) and _is_duplicate(span, memo):
-                span.set_attribute(semconv.ELL_DUPLICATE, "true")
+        try:
+            _stamp(span, otel_context.get_current() if parent_context is None else parent_context)
+        except Exception as error:
+            if not overcome(error, "stamping a span"):
+                raise
 
     def _on_ending(self, span: Span) -> None:
         """At the end, when all attributes are there."""
@@ -118,6 +105,25 @@ class StampLogProcessor(LogRecordProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return True
+
+
+def _stamp(span: Span, context: Context) -> None:
+    current, scope = invocations.current(context), invocations.scope(context)
+    stamp: Stamp | None = current.stamp if current is not None else scope.stamp if scope is not None else None
+    attributes = plain(span.attributes)
+    own = None if stamp is not None else _own_stamp(attributes)
+    if own is None:
+        about_model = is_about_model(attributes)
+        if stamp is None and about_model and _find is not None:
+            stamp = _find()
+        if stamp and (current is not None or about_model):
+            span.set_attributes(stamp)
+    memo = _Memo(own or stamp or {}, scope)
+    vars(span)[_MEMO] = memo
+    parent = trace.get_current_span(context)
+    memo.inside_inference = isinstance(parent, ReadableSpan) and is_inference(parent.attributes or {})
+    if (memo.inside_inference or scope is not None) and _is_duplicate(span, memo):
+        span.set_attribute(semconv.ELL_DUPLICATE, "true")
 
 
 class _Memo:
