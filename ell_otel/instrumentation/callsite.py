@@ -152,10 +152,10 @@ async def behind(site: CallSite, pending: Pending) -> Any:
 
 def _caller(depth: int) -> FrameType | None:
     """The frame ``depth`` above whoever asks; None where a greenlet or a thread begins with less than that."""
-    frame: FrameType | None = sys._getframe(1)
-    for _ in range(depth):
-        frame = frame and frame.f_back
-    return frame
+    try:
+        return sys._getframe(depth + 1)  # the frames between are not made into objects, as `f_back` would
+    except ValueError:
+        return None
 
 
 def _program_frame(frame: FrameType | None) -> FrameType | None:

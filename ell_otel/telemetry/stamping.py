@@ -67,7 +67,7 @@ class StampProcessor(SpanProcessor):
 
     def _on_ending(self, span: Span) -> None:
         """At the end, when all attributes are there."""
-        memo = vars(span).get(_MEMO)
+        memo = getattr(span, _MEMO, None)
         if memo is None or self._stopped:
             return
         duplicable = memo.inside_inference or memo.scope is not None
@@ -95,7 +95,7 @@ class StampLogProcessor(LogRecordProcessor):
             return
         with guarded("stamping an event"):
             span = trace.get_current_span(record.context)
-            memo = vars(span).get(_MEMO) if isinstance(span, ReadableSpan) else None
+            memo = getattr(span, _MEMO, None) if isinstance(span, ReadableSpan) else None
             current, scope = invocations.current(record.context), invocations.scope(record.context)
             stamp = memo.stamp if memo else current.stamp if current else scope.stamp if scope else {}
             record.attributes = {**(record.attributes or {}), **stamp}
@@ -119,7 +119,7 @@ def _stamp(span: Span, context: Context) -> None:
         if stamp and (current is not None or about_model):
             span.set_attributes(stamp)
     memo = _Memo(own or stamp or {}, scope)
-    vars(span)[_MEMO] = memo
+    setattr(span, _MEMO, memo)
     parent = trace.get_current_span(context)
     memo.inside_inference = isinstance(parent, ReadableSpan) and is_inference(parent.attributes or {})
     if (memo.inside_inference or scope is not None) and _is_duplicate(span, memo):
