@@ -118,6 +118,7 @@ NAMED_ITEMS = {
 }
 FAILED = {**RESPONSE, "status": "failed", "output": [], "error": {"code": "server_error", "message": "it broke"}}
 INCOMPLETE = {**RESPONSE, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+QUEUED = {**RESPONSE, "status": "queued", "output": [], "usage": None, "background": True}
 PNG = "data:image/png;base64," + base64.b64encode(b"png").decode()
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": {"type": "object"}}}
 ASK = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hällo"}]}
@@ -189,7 +190,7 @@ def answered(request: httpx2.Request) -> httpx2.Response:
     if model == "cut":
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=Cut())
     plain = {
-        "city": NAMED, "city items": NAMED_ITEMS, "tool": CALLED, "refusal": REFUSED, "failed": FAILED, "incomplete": INCOMPLETE, "embed": EMBEDDED,
+        "city": NAMED, "city items": NAMED_ITEMS, "tool": CALLED, "refusal": REFUSED, "failed": FAILED, "incomplete": INCOMPLETE, "queued": QUEUED, "embed": EMBEDDED,
     }.get(model, RESPONSE if request.url.path.endswith("/responses") else COMPLETION)  # fmt: skip
     if not body.get("stream"):
         return httpx2.Response(200, json=plain)
@@ -263,6 +264,7 @@ RESPONSES: dict[str, dict[str, Any]] = {
     },
     "incomplete": {"model": "incomplete", "input": "x"},
     "failed": {"model": "failed", "input": "x"},
+    "in the background": {"model": "queued", "input": "x", "background": True},
     "an error": {"model": "refused-key", "input": "x"},
 }  # fmt: skip
 
@@ -296,6 +298,12 @@ def dropped(make: Callable[[openai.OpenAI], Any]) -> Callable[[openai.OpenAI], A
     return read
 
 
+def at_azure(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    http = httpx2.Client(transport=httpx2.MockTransport(answered))
+    azure = {"azure_endpoint": "http://azure.test", "api_version": "2026-01-01", "api_key": "none"}
+    return lambda _: make(openai.AzureOpenAI(http_client=http, **azure))
+
+
 SHAPES: dict[str, Callable[[openai.OpenAI], Any]] = {
     **{f"chat, {name}": chat(**more) for name, more in CHATS.items()},
     **{f"chat, streamed, {name}": drained(chat(**more, stream=True)) for name, more in CHATS.items()},
@@ -324,6 +332,9 @@ SHAPES: dict[str, Callable[[openai.OpenAI], Any]] = {
     "embeddings": lambda sdk: sdk.embeddings.create(model="embed", input=["a", "b"], dimensions=9, encoding_format="float"),
     "embeddings, an error": lambda sdk: sdk.embeddings.create(model="refused-key", input="a"),
 }  # fmt: skip
+
+
+SHAPES |= {f"{name}, at Azure": at_azure(SHAPES[name]) for name in ("chat, plain", "responses, text", "embeddings")}
 
 
 def run(shape: Callable[[Any], Any]) -> None:
