@@ -8,8 +8,9 @@ in ``<.ell>/quarantine/`` and does not hold up the rest. One process drains a fo
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,9 +22,10 @@ from ell_otel.telemetry.segments import SPOOL_NAME, Frame, Segment, clear_away, 
 
 # A delivery costs about the same for one span as for a thousand, and every script run leaves a segment of its own; so
 # frames are gathered over segments up to these. Large parts are few, and merged less often; what bounds the size is
-# memory, of which a delivery takes several times its bytes, and two may be under way.
+# memory, of which a delivery takes several times its bytes, and so many may be under way.
 _FRAMES_PER_DELIVERY: Final = 5_000
 _BYTES_PER_DELIVERY: Final = 24 << 20
+_AT_ONCE: Final = 2
 _BYTES_BESIDE: Final = 4 << 20
 _LOOK_S: Final = 0.1  # for what comes while a delivery is under way, so that another can be beside it
 _LOOKS: Final = 50  # and no more, for whoever drains wants to hear of it
@@ -61,7 +63,7 @@ def drain(
     before each whether to leave it at that. Raises ``StoreError`` or ``ExportError`` when a delivery fails; what was
     not acknowledged then stays.
     """
-    with taking(directory / folder) as held, ThreadPoolExecutor(1) as beside:
+    with taking(directory / folder) as held, ThreadPoolExecutor(_AT_ONCE) as beside:
         work = _Work(directory, sink, progress, beside)
         if held:
             clear_away(directory / folder)
@@ -94,8 +96,8 @@ class _Gathered:
 class _Work:
     """What is gathered and not delivered, and what has come of the rest.
 
-    Of a backlog, two deliveries are under way at once: of what one takes, the engine does most, in one thread. They are
-    acknowledged in the order of their frames.
+    Of a backlog, two deliveries are under way at once, and a third is gathered meanwhile: of what one takes, the engine
+    does most, in one thread. They are acknowledged in the order of their frames.
     """
 
     directory: Path
@@ -109,7 +111,7 @@ class _Work:
     damaged: int = 0
     quarantined: list[Path] = field(default_factory=list)
     gathered: _Gathered = field(default_factory=_Gathered)
-    ahead: tuple[_Gathered, Future[Taken]] | None = None  # what is being delivered beside us
+    under_way: deque[tuple[_Gathered, Future[Taken]]] = field(default_factory=deque)  # beside us, the oldest first
     read: dict[Path, int] = field(default_factory=dict)  # how far
 
     def take(self, segment: Segment) -> bool:
@@ -122,29 +124,33 @@ class _Work:
         self.done += batch.end - start
         self.gathered.frames += batch.frames
         self.gathered.bytes += batch.end - start
-        if self.gathered.full and not self._hand_over():
-            self.deliver()
+        if self.gathered.full:
+            self._hand_over()
         return batch.end > start and segment.path.exists()  # delivered to its end, it has been removed
 
-    def _hand_over(self) -> bool:
-        """Have what is gathered delivered beside us. False when something is already, or no thread can be had."""
-        if self.ahead is not None or self.beside is None:
-            return False
-        try:
-            self.ahead = self.gathered, self.beside.submit(self.sink.put, self.gathered.frames)
-        except RuntimeError:
-            self.beside = None  # which would take up what it was given, once it had a thread
-            return False
-        self.gathered = _Gathered()
-        return True
+    def _hand_over(self) -> None:
+        """Have what is gathered delivered beside us, once there is room; here, when no thread can be had."""
+        if len(self.under_way) == _AT_ONCE:
+            self._settle_oldest()
+        if self.beside is not None:
+            try:
+                under_way = self.beside.submit(self.sink.put, self.gathered.frames)
+            except RuntimeError:
+                self.beside = None  # which would take up what it was given, once it had a thread
+            else:
+                self.under_way.append((self.gathered, under_way))
+                self.gathered = _Gathered()
+                return
+        self.deliver()
 
     def go_on(self) -> bool:
         """Let a delivery that pays go on beside us. False when there is none: what is gathered is all there was."""
-        if self.ahead is not None and self.ahead[1].done():
-            self._settle_ahead()
-        if self.gathered.bytes >= _BYTES_BESIDE:
+        while self.under_way and self.under_way[0][1].done():
+            self._settle_oldest()
+        if not self.under_way and self.gathered.bytes >= _BYTES_BESIDE:
             self._hand_over()
-        return self.ahead is not None and bool(wait([self.ahead[1]], _LOOK_S))
+        waits = [each for _, each in self.under_way]
+        return bool(waits) and bool(wait(waits, _LOOK_S, FIRST_COMPLETED))
 
     def deliver(self) -> None:
         """Deliver what is gathered, and wait for what is under way."""
@@ -152,14 +158,13 @@ class _Work:
         try:
             taken = self.sink.put(gathered.frames) if gathered.frames else Taken()
         finally:  # the frames before these count as delivered, even if these do not
-            self._settle_ahead()
+            while self.under_way:
+                self._settle_oldest()
         self._settle(gathered, taken)
 
-    def _settle_ahead(self) -> None:
-        if self.ahead is not None:
-            delivered, under_way = self.ahead
-            self.ahead = None
-            self._settle(delivered, under_way.result())
+    def _settle_oldest(self) -> None:
+        delivered, under_way = self.under_way.popleft()
+        self._settle(delivered, under_way.result())
 
     def _settle(self, delivered: _Gathered, taken: Taken) -> None:
         for kind, content in taken.aside:
