@@ -43,7 +43,9 @@ _CODE: Final = (FunctionType, MethodType, BuiltinFunctionType, ModuleType, type,
 _COLLECTIONS: Final = frozenset({list, tuple, dict})
 _DATA: Final = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset, BaseException)
 _BEHIND: Final = otel_context.create_key("ell.behind")
-_LOOPS: Final = frozenset({"asyncio.base_events", "asyncio.events", "asyncio.runners", "trio._core._run", "uvloop"})
+_LOOPS: Final = ("asyncio.base_events", "asyncio.events", "asyncio.runners", "trio._core._run", "uvloop")
+_RUNNERS: Final = frozenset({*_LOOPS, "ell_otel.instrumentation.agents"})
+"""Beyond these is who runs what goes on, not who made it."""
 
 R = TypeVar("R")
 
@@ -60,7 +62,7 @@ class CallSite:
 class _Kind(Enum):
     OWN = "the user's"
     INSTALLED = "installed"
-    LOOP = "an event loop's"
+    RUNNER = "an event loop's"
 
 
 NOBODY: Final = CallSite("", "", {})
@@ -86,7 +88,7 @@ def calling(depth: int = 1) -> CallSite | None:
     """The call site on the stack, looked for from the caller (1) or a frame above it. Its closure has been announced.
 
     None inside a decorated invocation or another call site's scope, whose stamp is in the context; when disabled; and
-    where nothing of the user's is on the stack, nor asked for what goes on (``behind``). Never raises.
+    where nothing of the user's is on the stack, nor asked for what goes on (``Behind``). Never raises.
     """
     try:
         if invocations.is_attributed(context := otel_context.get_current()):
@@ -135,16 +137,22 @@ async def under_async(site: CallSite, pending: Pending) -> Any:
         return await pending.coroutine
 
 
-async def behind(site: CallSite, pending: Pending) -> Any:
-    """Run a library's coroutine for ``site``: what the library does of itself, in tasks of its own with nothing of the
+class Behind:
+    """Context manager: a library works for ``site``. What it does of itself, in tasks of its own with nothing of the
     user's on their stacks, is for it. A function of the user's that the library calls is a program as ever."""
-    entered = otel_context.set_value(_BEHIND, site)
-    token = otel_context.attach(entered)
-    try:
-        return await pending.coroutine
-    finally:
-        if otel_context.get_current() is entered:  # else it is closed by the garbage collector, wherever that runs
-            otel_context.detach(token)
+
+    __slots__ = ("_entered", "_site", "_token")
+
+    def __init__(self, site: CallSite) -> None:
+        self._site = site
+
+    def __enter__(self) -> None:
+        self._entered = otel_context.set_value(_BEHIND, self._site)
+        self._token = otel_context.attach(self._entered)
+
+    def __exit__(self, *_: object) -> None:
+        if otel_context.get_current() is self._entered:  # else the garbage collector closes it, wherever that runs
+            otel_context.detach(self._token)
 
 
 # -- from the stack to a frame ----------------------------------------------------------------------------------------
@@ -163,8 +171,8 @@ def _program_frame(frame: FrameType | None) -> FrameType | None:
     passed: FrameType | None = None
     while frame is not None:
         kind = _kind(frame)
-        if kind is _Kind.LOOP and frame.f_code.co_name != "run_in_executor":
-            break  # beyond it is who runs the event loop, not who made what runs in it
+        if kind is _Kind.RUNNER and frame.f_code.co_name != "run_in_executor":
+            break
         if kind is _Kind.OWN and _is_function(frame.f_code):
             if not (_passed_codes or _passed_names) or not _is_passed(frame):
                 return frame
@@ -194,8 +202,8 @@ def _kind(frame: FrameType) -> _Kind:
 
 
 def _kind_of_file(filename: str, module: str, namespace: dict[str, Any]) -> _Kind:
-    if module in _LOOPS:
-        return _Kind.LOOP
+    if module in _RUNNERS:
+        return _Kind.RUNNER
     if filename.startswith("<frozen ") or os.path.dirname(filename) == sysconfig.get_path("scripts"):
         return _Kind.INSTALLED
     written = filename if filename[:1] != "<" else file_of(namespace)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
-from ell_otel.instrumentation import callsite, patch, threads
+from ell_otel.instrumentation import agents, callsite, patch, threads
 from ell_otel.instrumentation.coroutines import Pending, passing_for
 from ell_otel.telemetry import current
 from ell_otel.telemetry import invocation as invocations
@@ -43,9 +43,6 @@ _INSTRUMENTED: Final[_Methods] = {
 """What the instrumentation of ``openai`` has patched already: our wrapper must be outside of its. ``create`` and
 ``parse`` are not among it: ``openai_spans`` sees to those itself."""
 
-_AGENTS: Final[_Methods] = {"pydantic_ai.agent.abstract": _of("AbstractAgent", methods=("run",))}
-"""Coroutines that ask a model many times, each in a task that the library makes."""
-
 _LITELLM: Final = (
     *("completion", "acompletion", "embedding", "aembedding", "text_completion", "atext_completion"),
     *("responses", "aresponses", "image_generation", "aimage_generation"),
@@ -62,8 +59,7 @@ def prepare() -> None:
     """See to it that each of these is attended to when it is imported. After the instrumentation of ``openai``."""
     for path in _METHODS:
         patch.on_import(path, _methods)
-    for path in _AGENTS:
-        patch.on_import(path, _agents)
+    agents.prepare()
     patch.on_import("openai", _instrumented)
     patch.on_import("litellm", _litellm)
     for path in _LITELLM_STREAMS:
@@ -82,21 +78,8 @@ def scoped(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str,
     return passing_for(result, callsite.under_async(site, Pending(result)))
 
 
-def running(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call ``wrapped``, which makes a coroutine, on behalf of whoever calls it."""
-    site = callsite.calling(depth=2)
-    result = wrapped(*args, **kwargs)
-    if site is None or not inspect.iscoroutine(result):
-        return result
-    return passing_for(result, callsite.behind(site, Pending(result)))
-
-
 def _methods(module: ModuleType) -> None:
     _wrap(module, _METHODS[module.__name__], scoped)
-
-
-def _agents(module: ModuleType) -> None:
-    _wrap(module, _AGENTS[module.__name__], running)
 
 
 def _instrumented(_: ModuleType) -> None:

@@ -6,7 +6,8 @@ oldest attributes when there are too many; what was stamped at the start and is 
 export. An ended span takes no attributes any more.
 
 Two instrumentations may describe one model call. The first to begin counts; a span of the other is marked as a
-duplicate, and is neither an invocation nor an inference at rest.
+duplicate, and is neither an invocation nor an inference at rest. One that begins when the call is over, as logfire's of
+a stream, has the first for its parent by no more than its ids: so those of the last calls are remembered.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _NOT_INFERENCES: Final = frozenset(
 )
 _INFERENCE_KINDS: Final = frozenset({"LLM", "EMBEDDING"})
 _MEMO: Final = "_ell_memo"  # a span's attribute that holds its stamp, and whether it is known to be a duplicate
+
+MAX_RECENT: Final = 1024
 
 Late = Callable[[trace.Span, str, str], None]
 """Sets an attribute of an ended span in our own export."""
@@ -111,6 +114,10 @@ def _stamp(span: Span, context: Context) -> None:
     current, scope = invocations.current(context), invocations.scope(context)
     stamp: Stamp | None = current.stamp if current is not None else scope.stamp if scope is not None else None
     attributes = plain(span.attributes)
+    parent = trace.get_current_span(context)
+    told = None if parent is trace.INVALID_SPAN or isinstance(parent, ReadableSpan) else _told(parent)
+    if stamp is None and told is not None:
+        stamp = told.stamp
     own = None if stamp is not None else _own_stamp(attributes)
     if own is None:
         about_model = is_about_model(attributes)
@@ -120,8 +127,11 @@ def _stamp(span: Span, context: Context) -> None:
             span.set_attributes(stamp)
     memo = _Memo(own or stamp or {}, scope)
     setattr(span, _MEMO, memo)
-    parent = trace.get_current_span(context)
-    memo.inside_inference = isinstance(parent, ReadableSpan) and is_inference(parent.attributes or {})
+    memo.inside_inference = told is not None or (
+        isinstance(parent, ReadableSpan) and is_inference(parent.attributes or {})
+    )
+    if is_inference(attributes) and span.context is not None:
+        _note(span.context.span_id, memo)
     if (memo.inside_inference or scope is not None) and _is_duplicate(span, memo):
         span.set_attribute(semconv.ELL_DUPLICATE, "true")
 
@@ -135,6 +145,23 @@ class _Memo:
         self.stamp = stamp
         self.scope = scope
         self.inside_inference = False
+
+
+_recent: dict[int, _Memo] = {}  # by span id; two of them, so that a full one can be left behind as a whole
+_before: dict[int, _Memo] = {}
+
+
+def _note(span_id: int, memo: _Memo) -> None:
+    global _recent, _before
+    if len(_recent) >= MAX_RECENT:
+        _recent, _before = {}, _recent
+    _recent[span_id] = memo
+
+
+def _told(parent: trace.Span) -> _Memo | None:
+    """What is known of the model call that a parent, which is only known by its ids, has told of."""
+    span_id = parent.get_span_context().span_id
+    return _recent.get(span_id) or _before.get(span_id)
 
 
 def _is_duplicate(span: Span, memo: _Memo) -> bool:
