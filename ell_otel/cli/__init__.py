@@ -157,7 +157,8 @@ def _operating(commands: Any) -> None:
 
     run_it = _command(commands, "run", "running:run", "run an app that has never heard of us: each model call is known")
     run_it.usage = "ell-otel run [--dir DIR] (app.py | -m MODULE | -- COMMAND) [ARGUMENT ...]"
-    run_it.add_argument("-m", dest="module", metavar="MODULE", help="run a module, as python -m does")
+    as_python = "run a module, as python -m does"  # all that follows is for it, options too
+    run_it.add_argument("-m", dest="module", nargs=argparse.PARSER, metavar="MODULE", help=as_python)
     run_it.add_argument("application", nargs=argparse.REMAINDER, metavar="app.py ARGUMENT ...", help="what to run")
 
     serve = _command(commands, "serve", "operating:serve", "receive OTLP, and answer ClickHouse and REST clients")

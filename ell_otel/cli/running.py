@@ -19,7 +19,8 @@ _AUTO: Final = str(Path(instrumentation.__file__).parent / "auto")
 def run(arguments: argparse.Namespace, output: Output) -> NoReturn:
     """Become the application. What Python it starts, now or later, finds our ``sitecustomize`` first on its path."""
     config.resolve()  # a setting that cannot be read is better told here than in each process of the application
-    words = command(arguments.module, arguments.application)
+    module, *rest = arguments.module or [None]
+    words = command(module, [*rest, *arguments.application])
     os.environ["PYTHONPATH"] = os.pathsep.join([_AUTO, *filter(None, [os.environ.get("PYTHONPATH")])])
     for variable, given in (("ELL_OTEL_DIR", arguments.dir), ("ELL_OTEL_STORE", arguments.store)):
         if given:

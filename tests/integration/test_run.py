@@ -90,7 +90,7 @@ def test_a_script_gets_its_arguments_and_its_calls_name_their_function(
 
 
 def test_a_module_and_a_command_are_run_as_well(model: FakeModel, app: Path, folder: Path) -> None:
-    run(model, app, "run", "-m", "app", "one")
+    assert run(model, app, "run", "-m", "app", "--one", "-m", "two") == "['--one', '-m', 'two']\n"
     run(model, app, "run", "--", "python", "app.py")
     assert programs(folder) == ["app.ask", "app.ask"]
 
