@@ -41,7 +41,7 @@ def command(module: str | None, application: list[str]) -> list[str]:
         raise ConfigError(
             "name what to run: ell-otel run app.py, ell-otel run -m package, or ell-otel run -- gunicorn app:app"
         )
-    if application[0] != "--" and (words[0].endswith((".py", ".pyw")) or Path(words[0]).is_dir()):
+    if application[0] != "--" and (words[0].endswith((".py", ".pyw", ".pyz")) or Path(words[0]).is_dir()):
         return [sys.executable, *words]
     beside = Path(sys.executable).parent / words[0]  # installed in this environment, which need not be activated
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which(words[0])

@@ -269,7 +269,9 @@ def program_module(name: str, namespace: Mapping[str, Any]) -> str:
         return name
     directory, base = os.path.split(file)
     module = os.path.splitext(base)[0]
-    return os.path.basename(os.path.abspath(directory)) if module == "__main__" else module
+    if module == "__main__":  # of a folder, or of an archive
+        return os.path.basename(os.path.abspath(directory)).removesuffix(".pyz")
+    return module
 
 
 def _spec_without_import(name: str) -> importlib.machinery.ModuleSpec | None:

@@ -15,7 +15,7 @@ from ell_otel import redact
 from ell_otel.instrumentation.openai_parts import is_list
 from ell_otel.telemetry.blobs import LARGE, Blobs, in_place_of
 from ell_otel.telemetry.contents import as_json, settings_as_json
-from ell_otel.telemetry.messages import Redacted, to_json
+from ell_otel.telemetry.messages import MAX_DEPTH, Redacted, to_json
 
 MAX_SHORT: Final = 64
 
@@ -69,14 +69,19 @@ def _masked(headers: Any) -> Any:
     }
 
 
-def _slim(value: Any, blobs: Blobs) -> Any:
-    """``value`` with the SDK's models as data, and with blobs in the place of large base64."""
+def _slim(value: Any, blobs: Blobs, depth: int = 0) -> Any:
+    """``value`` with the SDK's models as data, and with blobs in the place of large base64.
+
+    Deeper than anything is rendered that JSON cannot say, such as what contains itself, it is left as it is.
+    """
     if isinstance(value, str):
         return in_place_of(value, blobs) if len(value) > LARGE else value
+    if depth > MAX_DEPTH:
+        return value
     if isinstance(value, Mapping):
-        return {name: _slim(item, blobs) for name, item in value.items()}
+        return {name: _slim(item, blobs, depth + 1) for name, item in value.items()}
     if is_list(value):
-        return [_slim(item, blobs) for item in value]
+        return [_slim(item, blobs, depth + 1) for item in value]
     if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
-        return _slim(dump(mode="json", exclude_unset=True), blobs)
+        return _slim(dump(mode="json", exclude_unset=True), blobs, depth + 1)
     return value

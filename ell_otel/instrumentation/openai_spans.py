@@ -28,7 +28,7 @@ from ell_otel.instrumentation.openai_streams import HEARD, Heard, watched, when_
 from ell_otel.telemetry import current
 from ell_otel.telemetry.contents import as_json, messages_as_json
 from ell_otel.telemetry.guard import guarded, overcome
-from ell_otel.telemetry.messages import error_message, redacted
+from ell_otel.telemetry.messages import clean, error_message, redacted
 
 if TYPE_CHECKING:
     from ell_otel.telemetry.providers import Pipeline
@@ -145,7 +145,7 @@ def _start_attributes(api: Api, instance: Any, request: dict[str, Any], site: Ca
         **({} if site is None else site.stamp),
     }
     if isinstance(model := request.get("model"), str):
-        attributes[semconv.GEN_AI_REQUEST_MODEL] = model if type(model) is str else str.__str__(model)
+        attributes[semconv.GEN_AI_REQUEST_MODEL] = clean(str.__str__(model))
     attributes.update(_server(getattr(instance, "_client", None)))
     try:
         attributes.update({name: value for name, value in api.asked(request).items() if _is_plain(value)})
@@ -159,7 +159,11 @@ def _is_plain(value: Any) -> bool:
     """What a span can hold as it is and OTLP can say; of anything else OpenTelemetry would ask for the ``repr``."""
     if isinstance(value, int):
         return -_MAX_INT <= value < _MAX_INT
-    return isinstance(value, (str, float)) or (is_list(value) and all(isinstance(item, str) for item in value))
+    return isinstance(value, float) or _is_text(value) or (is_list(value) and all(map(_is_text, value)))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and clean(value) == value  # OTLP cannot say a lone surrogate
 
 
 def _server(client: Any) -> Attributes:

@@ -13,6 +13,7 @@ import os
 import queue
 import re
 import threading
+import weakref
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +46,11 @@ class Blobs:
         self._remote = "://" in place
         self._known: set[str] = set()
         self._names: dict[tuple[int, int], str] = {}  # by a text's hash and length; the text may go
+        self.begin_sending()
+        _all.add(self)
+
+    def begin_sending(self) -> None:
+        """With nothing on its way: a forked child has no thread of its parent's, who sends what was on its way."""
         self._waiting: queue.Queue[tuple[str, bytes]] = queue.Queue(MAX_WAITING)
         self._done = threading.Condition()
         self._unfinished = 0
@@ -137,6 +143,17 @@ class Blobs:
         with self._done:
             self._unfinished += more
             self._done.notify_all()
+
+
+_all: weakref.WeakSet[Blobs] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for blobs in list(_all):
+        blobs.begin_sending()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def in_place_of(text: str, blobs: Blobs) -> Any:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import zipapp
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,14 @@ def test_a_module_and_a_command_are_run_as_well(model: FakeModel, app: Path, fol
     assert run(model, app, "run", "-m", "app", "--one", "-m", "two") == "['--one', '-m', 'two']\n"
     run(model, app, "run", "--", "python", "app.py")
     assert programs(folder) == ["app.ask", "app.ask"]
+
+
+def test_an_archive_is_run_as_python_runs_it(model: FakeModel, app: Path, folder: Path) -> None:
+    (app / "packed").mkdir()
+    (app / "app.py").rename(app / "packed" / "__main__.py")
+    zipapp.create_archive(app / "packed", app / "app.pyz")
+    assert run(model, app, "run", "app.pyz", "--json") == "['--json']\n"
+    assert programs(folder) == ["app.ask"]
 
 
 def test_child_processes_are_attributed_too(model: FakeModel, app: Path, folder: Path) -> None:

@@ -374,14 +374,18 @@ NOT_OURS = {
 """By attribute, the calls of which the two say something else."""
 
 
+@pytest.fixture(autouse=True)
+def instrumented() -> None:
+    patch.restore()
+    openai_spans.prepare()
+
+
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
     """The spans of an application that has a provider of its own, and has asked for contents."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    patch.restore()
-    openai_spans.prepare()
     ell.init(tracer_provider=provider, content=True)
     yield exporter
     patch.restore()
@@ -588,6 +592,25 @@ def test_the_request_is_kept_beside_its_messages_and_without_secrets(folder: Pat
         "extra_body": {"guided": {"regex": "a+"}},
         "extra_headers": {"Authorization": "[REDACTED]", "X-Trace": "on"},
     }
+
+
+def test_a_request_that_contains_itself_is_kept_as_far_as_it_can_be_said(folder: Path) -> None:
+    guided: dict[str, Any] = {"regex": "a+"}
+    guided["again"] = guided
+    with pytest.raises(ValueError, match="Circular"):  # as without us
+        client().chat.completions.create(**ASK, seed=7, extra_body={"guided": guided})
+    said = request_of(recorded(folder).span("chat gpt-4o-mini"))
+    assert (said["seed"], said["extra_body"]["guided"]["regex"]) == (7, "a+")
+
+
+def test_lone_surrogates_are_not_left_to_an_encoder_that_complains(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UnicodeEncodeError):  # as without us
+        client().chat.completions.create(**{**ASK, "model": "gpt \ud800"}, stop=["\udfff"], service_tier="\udfff")
+    (span,) = recorded(folder).spans
+    assert span.attributes[semconv.GEN_AI_REQUEST_MODEL] == "gpt \ufffd"
+    assert not caplog.records
 
 
 def test_messages_that_are_more_than_role_and_text_are_kept_as_they_were_sent(folder: Path) -> None:

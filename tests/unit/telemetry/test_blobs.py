@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib.util
 import logging
+import os
 import sys
 import threading
 from pathlib import Path
@@ -93,3 +94,22 @@ def test_a_place_that_is_slow_does_not_hold_up_the_call(tmp_path: Path, monkeypa
     answer.set()
     assert blobs.flush()
     assert (tmp_path / NAME).read_bytes() == IMAGE
+
+
+def test_a_forked_child_sends_what_it_meets_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Folder:
+        """In the place of fsspec: URLs are of files in a folder."""
+
+        def open(self, url: str, mode: str) -> object:
+            return (tmp_path / url.rpartition("/")[2]).open("wb")
+
+    monkeypatch.setitem(sys.modules, "fsspec", Folder())
+    blobs = Blobs("any://bucket")
+    blobs.keep(IMAGE)
+    assert blobs.flush()  # its thread runs from now on, in this process
+    child = os.fork()
+    if not child:
+        blobs.keep(IMAGE[1:])
+        os._exit(0 if blobs.flush() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (tmp_path / hashlib.sha256(IMAGE[1:]).hexdigest()).read_bytes() == IMAGE[1:]
