@@ -55,12 +55,26 @@ import json, tasks
 
 asked = [task.delay(str(number)) for number in range(4) for task in (tasks.explain, tasks.stream)]
 failing = tasks.fail.delay("in vain")
-answers = [each.get(timeout=60, interval=0.05) for each in asked]
-failing.get(timeout=60, interval=0.05, propagate=False)
+answers = [each.get(timeout=30, interval=0.05) for each in asked]
+failing.get(timeout=30, interval=0.05, propagate=False)
 print(json.dumps({"answers": answers, "failed": failing.state}))
 """
-# A process of the pool is replaced after three tasks: it ends where the application goes on.
-WORKER = ("celery", "-A", "tasks", "worker", "-P", "prefork", "-c", "2", "--max-tasks-per-child", "3", "-l", "warning")
+# A process of the pool is replaced after five tasks: it ends where the application goes on.
+WORKER = (
+    "-m",
+    "celery",
+    "-A",
+    "tasks",
+    "worker",
+    "-P",
+    "prefork",
+    "-c",
+    "2",
+    "--max-tasks-per-child",
+    "5",
+    "-l",
+    "warning",
+)
 
 
 def work(cwd: Path, *command: str, **more: str) -> tuple[str, int]:
@@ -90,7 +104,7 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
     bare, ours = tmp_path_factory.mktemp("bare"), tmp_path_factory.mktemp("ours")
     (ours / ".ell").mkdir()
     env = {"ELL_OTEL_DIR": str(ours / ".ell")}
-    return ours, work(ours, "-m", "ell_otel", "run", "--", *WORKER, **env), work(bare, "-m", *WORKER)
+    return ours, work(ours, "-m", "ell_otel", "run", *WORKER, **env), work(bare, *WORKER)
 
 
 def test_the_tasks_and_the_workers_end_are_as_without_us(worked: tuple[Path, Any, Any]) -> None:
@@ -124,6 +138,6 @@ def slowly(path: str, body: bytes) -> None:
 def test_a_collector_is_sent_every_call_before_its_process_has_ended(tmp_path: Path) -> None:
     with http_collector(slowly) as collector:
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "ELL_OTEL_EXIT_MS": "20000"}
-        assert work(tmp_path, "-m", "ell_otel", "run", "--", *WORKER, **env)[1] == 0
+        assert work(tmp_path, "-m", "ell_otel", "run", *WORKER, **env)[1] == 0
         attributes = [each for span in collector.spans for each in span.attributes]
     assert Counter(each.value.string_value for each in attributes if each.key == "ell.program.name") == EACH

@@ -18,13 +18,14 @@ import pytest
 from canaries import CANARIES
 from collectors import http_collector
 from openinference.instrumentation.openai import OpenAIInstrumentor
+from opentelemetry.propagate import extract, inject
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import ell_otel as ell
 from ell_otel import cli
-from ell_otel.telemetry import providers
+from ell_otel.telemetry import providers, stamping
 from ell_otel.telemetry.processors import CONTENT
 from ell_otel.testing import FakeModel, RecordedSpan, recorded
 
@@ -189,6 +190,30 @@ def test_a_request_that_two_instrumentations_describe_counts_once_and_doctor_nam
     findings = json.loads(capsys.readouterr().out)["data"]
     (finding,) = [each["finding"] for each in findings if each["about"] == "duplicate"]
     assert finding.startswith("openinference.instrumentation.openai described 1 ")
+
+
+def test_whoever_tells_of_a_call_again_when_only_its_ids_are_left_names_its_program_and_does_not_count(
+    folder: Path,
+) -> None:
+    tracer = providers.pipeline().tracer_provider.get_tracer("elsewhere")
+    chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    carrier: dict[str, str] = {}
+
+    def ask() -> None:
+        with tracer.start_as_current_span("chat", attributes=chat):
+            inject(carrier)
+
+    ask()
+    for _ in range(stamping.MAX_RECENT):  # others meanwhile
+        tracer.start_span("chat", attributes=chat).end()
+    tracer.start_span("chat again", extract(carrier), attributes=chat).end()
+    with tracer.start_as_current_span("work", attributes={"n": 1}):
+        inject(carrier)
+    tracer.start_span("another chat", extract(carrier), attributes=chat).end()
+    again, other = (recorded(folder).span(name).attributes for name in ("chat again", "another chat"))
+    assert again["ell.program.name"].endswith(".<locals>.ask")
+    assert again["ell.duplicate"] == "true"
+    assert "ell.duplicate" not in other
 
 
 def test_doctor_counts_the_model_calls_of_which_nothing_is_known(
