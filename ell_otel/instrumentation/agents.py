@@ -26,7 +26,7 @@ def prepare() -> None:
 
 
 def _abstract(module: ModuleType) -> None:
-    for name, wrapper in ("run", _running), ("run_stream_sync", _streaming):
+    for name, wrapper in ("run", _running), ("run_stream_sync", _streaming), ("run_stream_events", _telling):
         if hasattr(module.AbstractAgent, name):
             patch.wrap(module.AbstractAgent, name, wrapper)
 
@@ -65,6 +65,22 @@ def _streaming(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[
     del instance  # or the agent might take that for its name
     with callsite.Behind(site) if site is not None else contextlib.nullcontext():
         return wrapped(*args, **kwargs)
+
+
+def _telling(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    site = callsite.calling(depth=2)
+    _name(instance, kwargs.get("infer_name", True), sys._getframe())
+    del instance
+    events = wrapped(*args, **kwargs)
+    run = getattr(events, "_run_agent", None)  # what a task runs, as soon as somebody reads
+    if site is not None and run is not None:
+        events._run_agent = functools.partial(_run_later, site, run)
+    return events
+
+
+async def _run_later(site: callsite.CallSite, run: Callable[..., Any], /, *args: Any) -> Any:
+    with callsite.Behind(site):
+        return await run(*args)
 
 
 def _iterating(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -111,12 +111,17 @@ async def ask_by_steps():
     async with agent.iter("Why?") as run:
         return [type(node).__name__ async for node in run]
 
+async def ask_events():
+    reporter = Agent("openai-chat:m")
+    async with reporter.run_stream_events("Why?") as events:
+        return [type(event).__name__ async for event in events], reporter.name
+
 async def itself(coroutine):
     return await coroutine
 
 async def main():
     print(await asyncio.gather(ask_async(itself), ask_async(asyncio.create_task), asyncio.create_task(direct())))
-    print(await ask_async_streaming(), await ask_by_steps())
+    print(await ask_async_streaming(), await ask_by_steps(), await ask_events())
 
 async def direct():
     only = Agent("openai-chat:m")
@@ -174,6 +179,7 @@ PRODUCERS = {
             "app.direct": ONCE,
             "app.ask_async_streaming": ONCE,
             "app.ask_by_steps": ONCE,
+            "app.ask_events": ONCE,
         },
     ),
 }
