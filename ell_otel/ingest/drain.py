@@ -96,8 +96,8 @@ class _Gathered:
 class _Work:
     """What is gathered and not delivered, and what has come of the rest.
 
-    Of a backlog, two deliveries are under way at once, and a third is gathered meanwhile: of what one takes, the engine
-    does most, in one thread. They are acknowledged in the order of their frames.
+    Of a backlog, two deliveries are under way at once: of what one takes, the engine does most, in one thread. They are
+    acknowledged in the order of their frames.
     """
 
     directory: Path
@@ -129,9 +129,7 @@ class _Work:
         return batch.end > start and segment.path.exists()  # delivered to its end, it has been removed
 
     def _hand_over(self) -> None:
-        """Have what is gathered delivered beside us, once there is room; here, when no thread can be had."""
-        if len(self.under_way) == _AT_ONCE:
-            self._settle_oldest()
+        """Have what is gathered delivered beside us; here, when no thread can be had. Returns when one more may be."""
         if self.beside is not None:
             try:
                 under_way = self.beside.submit(self.sink.put, self.gathered.frames)
@@ -140,6 +138,8 @@ class _Work:
             else:
                 self.under_way.append((self.gathered, under_way))
                 self.gathered = _Gathered()
+                if len(self.under_way) == _AT_ONCE:
+                    self._settle_oldest()
                 return
         self.deliver()
 

@@ -87,6 +87,7 @@ _ODD: Final = (
 )
 _SETTINGS: Final = {
     **INSERT_SETTINGS,
+    "storage_file_read_method": "'pread'",  # mapped, all of the file would count as this process's memory
     "format_schema": f"'{_SCHEMA}'",
     "format_schema_message_name": "'Span'",
 }
