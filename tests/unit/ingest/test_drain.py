@@ -188,6 +188,22 @@ def test_of_a_backlog_two_deliveries_are_under_way_at_once(directory: Path) -> N
     assert left(directory) == []
 
 
+def test_a_delivery_that_takes_long_does_not_hold_up_those_behind_it(directory: Path) -> None:
+    spool(directory, *((Kind.TRACES, mark * (3 << 20)) for mark in (b"a", b"b", b"c") for _ in range(8)))
+    third_has_come = threading.Event()
+
+    class Slow(Takes):
+        def put(self, frames: Sequence[Frame]) -> Taken:
+            marks = {frame.payload[:1] for frame in frames}
+            if b"c" in marks:
+                third_has_come.set()
+            assert b"b" not in marks or third_has_come.wait(20)
+            return super().put(frames)
+
+    assert drain(directory, Slow()).spans == 24
+    assert left(directory) == []
+
+
 def test_where_no_thread_can_be_had_they_are_delivered_one_after_the_other(directory: Path) -> None:
     two_deliveries(directory)
     sink = Takes()
@@ -211,6 +227,17 @@ def test_of_two_deliveries_the_second_counts_only_behind_the_first(directory: Pa
     drain(directory, again)
     assert again.taken == ([b"a"] * 8 if refused == b"a" else []) + [b"b"] * 8
     assert not path.exists()
+
+
+@pytest.mark.parametrize("size", [1, 100_000], ids=["decoded here", "decoded by the engine"])
+def test_what_comes_twice_in_one_delivery_counts_once(directory: Path, store: Store, size: int) -> None:
+    payload = spans(1, 50, "x" * size)
+    spool(directory, (Kind.TRACES, payload), (Kind.TRACES, payload), (Kind.LOGS, event()), (Kind.LOGS, event()))
+    drain(directory, StoreSink(store))
+    assert queries.counts(store).invocations == 50
+    assert len(queries.invocations(store, limit=1000)) == 50
+    store.command("OPTIMIZE TABLE otel_traces FINAL")
+    assert queries.counts(store).spans == 50
 
 
 KILLED = """
