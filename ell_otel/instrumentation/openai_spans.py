@@ -171,11 +171,12 @@ def _server(client: Any) -> Attributes:
     gives it imports a module each time."""
     global _last_server
     url = getattr(client, "_base_url", None) or getattr(client, "base_url", None)
-    if url is not _last_server[0]:
+    known = _last_server  # another thread may exchange it meanwhile
+    if url is not known[0]:
         address, port = getattr(url, "host", None), getattr(url, "port", None)
         said = {semconv.SERVER_ADDRESS: address, semconv.SERVER_PORT: port if port != 443 else None}
-        _last_server = url, {name: value for name, value in said.items() if value}
-    return _last_server[1]
+        known = _last_server = url, {name: value for name, value in said.items() if value}
+    return known[1]
 
 
 _last_server: tuple[Any, Attributes] = (None, {})
