@@ -117,7 +117,7 @@ def _stamp(span: Span, context: Context) -> None:
     parent = trace.get_current_span(context)
     told = None if parent is trace.INVALID_SPAN or isinstance(parent, ReadableSpan) else _told(parent)
     if stamp is None and told is not None:
-        stamp = told.stamp
+        stamp = told
     own = None if stamp is not None else _own_stamp(attributes)
     if own is None:
         about_model = is_about_model(attributes)
@@ -131,7 +131,7 @@ def _stamp(span: Span, context: Context) -> None:
         isinstance(parent, ReadableSpan) and is_inference(parent.attributes or {})
     )
     if is_inference(attributes) and span.context is not None:
-        _note(span.context.span_id, memo)
+        _note(span.context.span_id, memo.stamp)
     if (memo.inside_inference or scope is not None) and _is_duplicate(span, memo):
         span.set_attribute(semconv.ELL_DUPLICATE, "true")
 
@@ -147,21 +147,22 @@ class _Memo:
         self.inside_inference = False
 
 
-_recent: dict[int, _Memo] = {}  # by span id; two of them, so that a full one can be left behind as a whole
-_before: dict[int, _Memo] = {}
+_recent: dict[int, Stamp] = {}  # by span id; two of them, so that a full one can be left behind as a whole
+_before: dict[int, Stamp] = {}
 
 
-def _note(span_id: int, memo: _Memo) -> None:
+def _note(span_id: int, stamp: Stamp) -> None:
+    """Remember a model call by its stamp alone: a scope would keep alive all that was in the host's context."""
     global _recent, _before
     if len(_recent) >= MAX_RECENT:
         _recent, _before = {}, _recent
-    _recent[span_id] = memo
+    _recent[span_id] = stamp
 
 
-def _told(parent: trace.Span) -> _Memo | None:
-    """What is known of the model call that a parent, which is only known by its ids, has told of."""
+def _told(parent: trace.Span) -> Stamp | None:
+    """The stamp of the model call that a parent, which is only known by its ids, has told of."""
     span_id = parent.get_span_context().span_id
-    return _recent.get(span_id) or _before.get(span_id)
+    return _recent.get(span_id, _before.get(span_id))
 
 
 def _is_duplicate(span: Span, memo: _Memo) -> bool:

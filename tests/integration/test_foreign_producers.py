@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextvars
+import gc
 import hashlib
 import json
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,6 +217,30 @@ def test_whoever_tells_of_a_call_again_when_only_its_ids_are_left_names_its_prog
     assert again["ell.program.name"].endswith(".<locals>.ask")
     assert again["ell.duplicate"] == "true"
     assert "ell.duplicate" not in other
+
+
+class Visit:
+    """A host's request, which it finds by a context variable."""
+
+
+visit: contextvars.ContextVar[Visit] = contextvars.ContextVar("visit")
+
+
+def test_what_was_in_the_hosts_context_does_not_live_on_when_a_call_is_over(folder: Path) -> None:
+    def serve(coming: Visit) -> None:
+        visit.set(coming)
+        with anthropic.Anthropic(
+            api_key="not-needed", http_client=httpx2.Client(transport=httpx2.MockTransport(answer))
+        ) as client:
+            ask(client)
+
+    coming = Visit()
+    contextvars.copy_context().run(serve, coming)
+    lives = weakref.ref(coming)
+    del coming
+    gc.collect()
+    assert lives() is None
+    assert len(recorded(folder).spans) == 1
 
 
 def test_doctor_counts_the_model_calls_of_which_nothing_is_known(
