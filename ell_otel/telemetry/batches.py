@@ -10,7 +10,6 @@ fills; beyond its bound records are dropped. Every drop is counted and told.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import random
 import sys
@@ -151,7 +150,7 @@ class Sender(Generic[T]):
                 self._queue.put(SimpleQueue())
                 self._run()
             else:
-                _end_with_process(self)
+                _end_with_process()
 
     # -- in the thread ------------------------------------------------------------------------------------------------
 
@@ -325,21 +324,22 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _end_with_process(sender: Sender[T]) -> None:
+def _end_with_process() -> None:
     """A process of ``multiprocessing`` or of celery's pool ends with ``os._exit``, without ``atexit``: send before."""
     processes = sys.modules.get("multiprocessing.process")
     if processes is not None and processes.parent_process() is not None:
         from multiprocessing.util import Finalize
 
-        Finalize(sender, _finish, args=(weakref.ref(sender),), exitpriority=0)
+        Finalize(None, _finish, exitpriority=0)
     celery = sys.modules.get("celery.signals")
     if celery is not None:
         with guarded("preparing for the end of a worker"):
-            celery.worker_process_shutdown.connect(functools.partial(_finish, weakref.ref(sender)), weak=False)
+            celery.worker_process_shutdown.connect(_finish, weak=False)
 
 
-def _finish(reference: weakref.ref[Sender[T]], **_: object) -> None:
-    sender = reference()
-    done = sender.close() if sender is not None else None
-    if sender is not None and done is not None:
-        sender.join(done)
+def _finish(**_: object) -> None:
+    """Send what all senders have queued, within one exit deadline for all of them."""
+    closing = [(sender, sender.close()) for sender in list(_senders)]
+    for sender, done in closing:
+        if done is not None:
+            sender.join(done)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from collectors import mute_listener
 
 from ell_otel.testing import recorded
 
@@ -79,6 +80,34 @@ def test_with_an_endpoint_where_nobody_listens_exit_takes_no_longer_than_the_dea
     # Importing and starting the exporters takes about a second of it on a slow machine.
     assert statistics.median(longer) < 3.5, longer
     assert not (tmp_path / ".ell").exists()
+
+
+CHILD = """\
+import multiprocessing, time
+from multiprocessing.util import Finalize
+import ell_otel as ell
+
+@ell.program
+def greet(name):
+    return f"Hello {name}"
+
+def child():
+    greet("Ada")
+    Finalize(None, lambda: print(time.monotonic(), flush=True), exitpriority=1)
+    Finalize(None, lambda: print(time.monotonic(), flush=True), exitpriority=-1)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+"""
+
+
+def test_a_child_of_multiprocessing_waits_for_one_deadline_and_not_for_one_with_each_signal(tmp_path: Path) -> None:
+    with mute_listener() as url:
+        done, _ = run(tmp_path, CHILD, OTEL_EXPORTER_OTLP_ENDPOINT=url, ELL_OTEL_EXIT_MS="2000")
+    ending, ended = map(float, done.stdout.split())
+    assert 0.5 < (ended - ending) / 2.0 < 1.5
 
 
 def test_settings_that_cannot_be_used_are_told_and_the_script_runs(tmp_path: Path) -> None:
