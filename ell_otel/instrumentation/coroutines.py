@@ -36,9 +36,9 @@ def seen_by(function: Callable[..., Any], seen: Callable[[Any], Any]) -> Callabl
 
     def seeing(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
-        return awaiting(result) if inspect.isawaitable(result) else seen(result)
+        return passing_for(result, awaiting(Pending(result))) if inspect.isawaitable(result) else seen(result)
 
-    async def awaiting(pending: Any) -> Any:
-        return seen(await pending)
+    async def awaiting(pending: Pending) -> Any:
+        return seen(await pending.coroutine)
 
     return seeing

@@ -76,6 +76,19 @@ def test_a_coroutine_that_nobody_awaits_is_warned_of_once_by_the_sdks_name(model
     assert ours == bare
 
 
+def test_a_raw_answer_whose_parsing_nobody_awaits_is_warned_of_once_by_the_sdks_name(model: FakeModel) -> None:
+    async def leave() -> tuple[bool, str, str]:
+        async with (
+            model.async_client() as sdk,
+            sdk.chat.completions.with_streaming_response.create(**ASKED) as answer,
+        ):
+            return made(answer.parse())
+
+    bare, ours = without_and_with(lambda: asyncio.run(leave()))
+    assert bare[1:] == ["coroutine 'AsyncAPIResponse.parse' was never awaited"]
+    assert ours == bare
+
+
 WRONG: dict[str, Callable[[Any], Any]] = {
     "nothing": lambda sdk: sdk.chat.completions.create(),
     "what is given by position": lambda sdk: sdk.chat.completions.create("m"),
