@@ -12,6 +12,7 @@ versions nor closures are the place for it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -152,7 +153,8 @@ class Behind:
 
     def __exit__(self, *_: object) -> None:
         if otel_context.get_current() is self._entered:  # else the garbage collector closes it, wherever that runs
-            otel_context.detach(self._token)
+            with contextlib.suppress(ValueError):  # that may be a copy: asyncio ends generators in tasks of their own
+                otel_context._RUNTIME_CONTEXT.detach(self._token)
 
 
 # -- from the stack to a frame ----------------------------------------------------------------------------------------
