@@ -228,7 +228,7 @@ def _remembered(frame: FrameType) -> _Known:
     """What is known of the function that runs in ``frame``, captured at first sight and when its code has changed."""
     code = frame.f_code
     around = _code_around(frame) if code.co_freevars else {}
-    pins = [code]
+    pins: list[Any] = [code]
     for value in around.values():
         pins += _identities(value)
     key = tuple(map(id, pins))
@@ -292,7 +292,29 @@ def _identities(value: Any) -> list[Any]:
     """What tells one value around a function from another, without keeping more than code alive."""
     kind = type(value)
     if kind in _COLLECTIONS:
-        return [pin for item in (value.values() if kind is dict else value) for pin in _identities(item)]
+        names = [sys.intern(name) for name in list(value) if type(name) is str] if kind is dict else []
+        items = list(value.values() if kind is dict else value)
+        return [..., kind, *names, *(pin for item in items for pin in _identities(item)), None]
     if isinstance(value, (FunctionType, MethodType)):
-        return [value.__code__]
-    return [value if isinstance(value, (type, ModuleType)) else kind]
+        return _codes(value, set())
+    if kind is functools.partial:
+        return [kind, *_identities(value.func)]
+    if kind is functools._lru_cache_wrapper:
+        return [kind, *_identities(value.__wrapped__)]
+    is_lasting = isinstance(value, (type, ModuleType, Enum)) or (
+        kind is BuiltinFunctionType and isinstance(value.__self__, ModuleType)
+    )
+    return [value if is_lasting else kind]
+
+
+def _codes(function: FunctionType | MethodType, seen: set[int]) -> list[Any]:
+    """The code of a function and of those around it: what one decorator returns has one code for all functions."""
+    codes: list[Any] = [function.__code__]
+    around = function.__closure__
+    for cell in around if type(around) is tuple else ():  # what passes for a function may have anything there
+        with contextlib.suppress(ValueError):  # nothing in it yet
+            inner = cell.cell_contents
+            if type(inner) is FunctionType and id(inner) not in seen:
+                seen.add(id(inner))
+                codes += _codes(inner, seen)
+    return codes
