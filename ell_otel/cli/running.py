@@ -34,9 +34,9 @@ def run(arguments: argparse.Namespace, output: Output) -> NoReturn:
 
 def command(module: str | None, application: list[str]) -> list[str]:
     """The words to execute for ``app.py …``, ``-m package …`` or ``-- program …``. Raises ``ConfigError``."""
-    words = application[1:] if application[:1] == ["--"] else application
     if module is not None:
-        return [sys.executable, "-m", module, *words]
+        return [sys.executable, "-m", module, *application]
+    words = application[1:] if application[:1] == ["--"] else application
     if not words:
         raise ConfigError(
             "name what to run: ell-otel run app.py, ell-otel run -m package, or ell-otel run -- gunicorn app:app"

@@ -92,8 +92,9 @@ def test_a_script_gets_its_arguments_and_its_calls_name_their_function(
 
 def test_a_module_and_a_command_are_run_as_well(model: FakeModel, app: Path, folder: Path) -> None:
     assert run(model, app, "run", "-m", "app", "--one", "-m", "two") == "['--one', '-m', 'two']\n"
+    assert run(model, app, "run", "-m", "app", "--", "--one") == "['--', '--one']\n"
     run(model, app, "run", "--", "python", "app.py")
-    assert programs(folder) == ["app.ask", "app.ask"]
+    assert programs(folder) == ["app.ask", "app.ask", "app.ask"]
 
 
 def test_an_archive_is_run_as_python_runs_it(model: FakeModel, app: Path, folder: Path) -> None:
