@@ -13,6 +13,9 @@ Rows/s and MB/s are of stored spans, from the first request until the last one i
 until the last acknowledgement). CPU is user and system, of all the processes that take part but the sender; p50 and p99
 are of acknowledgements. "Visible" is the time from sending one more span to an idle server until a query finds it.
 Memory is the sum of the processes' peaks (VmHWM), chDB's own 300 MB and more included.
+
+The machine's speed changes within minutes, so the servers take turns for some rounds, and the ratio is of the rows of
+the same round. "Lost" are spans that were acknowledged and are not in the table when nothing has come for 20 s.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from pathlib import Path
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 CONNECTIONS = 8
+PATIENCE_S = 20.0
 SIZES = {1_500: (40_000, 200), 4_000: (20_000, 100), 20_000: (6_000, 40)}  # bytes a span: spans in all, and a request
 WORDS = [f"{a}{b}{c}" for a in ("re", "con", "dis", "in") for b in ("ver", "mark", "tri", "lo") for c in "aeiouy"]
 Text = Sequence[bytes]
@@ -65,6 +69,7 @@ class Result:
     visible_ms: float | None
     peak_mb: float
     refused: int
+    lost: int
 
 
 def payloads(size: int, count: int, per_request: int) -> list[bytes]:
@@ -133,7 +138,7 @@ def front() -> Iterator[Server]:
 
 @contextmanager
 def rotel(exporter: str, *options: str) -> Iterator[Server]:
-    ports = [_free_port(), _free_port()]
+    ports = _free_ports()
     listen = ["--otlp-http-endpoint", f"127.0.0.1:{ports[0]}", "--otlp-grpc-endpoint", f"127.0.0.1:{ports[1]}"]
     command = [ROTEL, "start", "--exporter", exporter, *listen, *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -154,10 +159,11 @@ def _rotel() -> str:
 ROTEL = _rotel()
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        for free in (first, second):
+            free.bind(("127.0.0.1", 0))
+        return int(first.getsockname()[1]), int(second.getsockname()[1])
 
 
 def _await_port(port: int) -> None:
@@ -179,10 +185,9 @@ def measure(server: Server, bodies: Text, per_request: int) -> Result:
     started = time.perf_counter()
     waits, refused = _send_all(server.http, bodies[1:])
     acked = time.perf_counter() - started
-    _await_rows(server, len(bodies) * per_request)
-    took = time.perf_counter() - started
-    sent = sum(map(len, bodies[1:])) / 1e6
-    rows = (len(bodies) - 1) * per_request
+    lost, last = _await_rows(server, len(bodies) * per_request)
+    took, rows = last - started, (len(bodies) - 1) * per_request - lost
+    sent = sum(map(len, bodies[1:])) / 1e6 * rows / (rows + lost)
     return Result(
         rows_s=rows / took,
         behind_s=took - acked,
@@ -193,6 +198,7 @@ def measure(server: Server, bodies: Text, per_request: int) -> Result:
         visible_ms=_visible(server) if server.clickhouse else None,
         peak_mb=_peak_mb(server.pids),
         refused=refused,
+        lost=lost,
     )
 
 
@@ -246,9 +252,16 @@ def _visible(server: Server) -> float:
     return statistics.median(times)
 
 
-def _await_rows(server: Server, count: int) -> None:
-    while server.clickhouse and _rows(server) < count:
-        time.sleep(0.05)
+def _await_rows(server: Server, count: int) -> tuple[int, float]:
+    """Wait until so many rows are there, or none has come for ``PATIENCE_S``: how many are missing, and when the last
+    one was seen (``perf_counter``)."""
+    seen, since = 0, time.perf_counter()
+    while server.clickhouse and seen < count and time.perf_counter() - since < PATIENCE_S:
+        if (rows := _rows(server)) > seen:
+            seen, since = rows, time.perf_counter()
+        else:
+            time.sleep(0.05)
+    return (max(0, count - seen), since) if server.clickhouse else (0, since)
 
 
 def _rows(server: Server, where: str = "") -> int:
@@ -270,29 +283,44 @@ def _peak_mb(pids: Sequence[int]) -> float:
     return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
+def _row(name: str, size: int, got: Result) -> str:
+    visible = f"{got.visible_ms:7.0f}ms" if got.visible_ms is not None else ""
+    odd = (("refused", got.refused), ("lost", got.lost))
+    return (
+        f"{name:26}{size:7}{got.rows_s:9.0f}{got.mb_s:9.1f}{got.behind_s:8.1f}s{got.cpu_us:9.1f}{got.p50_ms:9.1f}"
+        f"{got.p99_ms:9.1f}{visible:>9}{got.peak_mb:9.0f}"
+        + "".join(f"  ({count} {what})" for what, count in odd if count)
+    )
+
+
+def _servers(options: Sequence[str]) -> dict[str, AbstractContextManager[Server]]:
+    rows: dict[str, AbstractContextManager[Server]] = {"serve": served(*options)}
+    return rows | ({"rotel, front": front(), "rotel, black hole": rotel("blackhole")} if ROTEL else {})
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--scale", type=float, default=1.0, help="more or fewer spans")
+    arguments.add_argument("--rounds", type=int, default=3, help="how often the servers take turns")
     arguments.add_argument("serve", nargs="*", help="options for `ell-otel serve`, after --")
     options = arguments.parse_args()
     heads = ("rows/s", "MB/s", "behind", "CPU us", "p50 ms", "p99 ms", "visible", "MB")
     print(f"{'':26}{'B/span':>7}" + "".join(f"{head:>9}" for head in heads))
     for size, (count, per_request) in SIZES.items():
         bodies = payloads(size, int(count * options.scale), per_request)
-        rows: dict[str, AbstractContextManager[Server]] = {"serve": served(*options.serve)}
-        if ROTEL:
-            rows |= {"rotel, front": front(), "rotel, black hole": rotel("blackhole")}
-        for name, server in rows.items():
-            with server as up:
-                got = measure(up, bodies, per_request)
-            visible = f"{got.visible_ms:7.0f}ms" if got.visible_ms is not None else ""
-            size_sent = sum(map(len, bodies)) // (len(bodies) * per_request)
-            print(
-                f"{name:26}{size_sent:7}{got.rows_s:9.0f}{got.mb_s:9.1f}{got.behind_s:8.1f}s{got.cpu_us:9.1f}{got.p50_ms:9.1f}"
-                f"{got.p99_ms:9.1f}{visible:>9}{got.peak_mb:9.0f}"
-                + (f"  ({got.refused} refused)" if got.refused else ""),
-                flush=True,
-            )
+        sent = sum(map(len, bodies)) // (len(bodies) * per_request)
+        ratios = []
+        for _ in range(options.rounds):
+            rows_s = {}
+            for name, server in _servers(options.serve).items():
+                with server as up:
+                    got = measure(up, bodies, per_request)
+                rows_s[name] = got.rows_s
+                print(_row(name, sent, got), flush=True)
+            ratios += [rows_s["serve"] / rows_s["rotel, front"]] if ROTEL else []
+        if ratios:
+            each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+            print(f"serve / rotel, front: {each}, median {statistics.median(ratios):.2f}")
 
 
 if __name__ == "__main__":

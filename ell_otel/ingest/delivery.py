@@ -10,13 +10,13 @@ from typing import Final
 
 from ell_otel.errors import EllOtelError
 from ell_otel.ingest.counters import Counters
-from ell_otel.ingest.drain import drain
+from ell_otel.ingest.drain import ENOUGH_BYTES, drain
 from ell_otel.ingest.log import Clock
 from ell_otel.ingest.sink import Sink, Taken
 from ell_otel.telemetry.segments import Frame
 
 _LOOK_S: Final = 0.5  # other processes append to the spool without telling us
-_GATHER_S: Final = 0.2  # what comes so soon after the first goes with it: an insert costs 50 ms, however small
+_GATHER_S: Final = 0.2  # what comes so soon after the first, if it is not much, goes with it: an insert costs 50 ms
 _RETRY_S: Final = 0.5
 _RETRY_MOST_S: Final = 30.0
 
@@ -44,14 +44,19 @@ class Delivery:
         self._failures = 0
         self._clock = Clock()
         self._woken = threading.Event()
+        self._enough = threading.Event()
+        self._waiting = 0  # bytes, about: threads add to it without a lock
         self._ending = threading.Event()
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ell-otel delivery", daemon=True)
         counters.lag_s = self._clock.lag_s
 
-    def wake(self) -> None:
-        """Something has been appended."""
+    def wake(self, size: int) -> None:
+        """Something of ``size`` bytes has been appended."""
         self._clock.arrive()
+        self._waiting += size
+        if self._waiting >= ENOUGH_BYTES:
+            self._enough.set()
         self._woken.set()
 
     def start(self) -> None:
@@ -61,6 +66,7 @@ class Delivery:
         """Deliver what there is, for at most ``timeout_s`` seconds. The rest stays for the next start."""
         self._ending.set()
         self._woken.set()
+        self._enough.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s * 0.7)
             self._leave.set()  # after the delivery that is under way
@@ -92,8 +98,10 @@ class Delivery:
             if self._failures:
                 self._ending.wait(pause_s(self._failures))
             elif self._woken.wait(_LOOK_S):
-                self._ending.wait(_GATHER_S)
+                self._enough.wait(_GATHER_S)
             self._woken.clear()
+            self._waiting = 0
+            self._enough.clear()
             self.turn()
         if not self._failures:
             self.turn()  # what came during the last one

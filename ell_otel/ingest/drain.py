@@ -26,7 +26,8 @@ from ell_otel.telemetry.segments import SPOOL_NAME, Frame, Segment, clear_away, 
 _FRAMES_PER_DELIVERY: Final = 5_000
 _BYTES_PER_DELIVERY: Final = 24 << 20
 _AT_ONCE: Final = 2
-_BYTES_BESIDE: Final = 4 << 20
+ENOUGH_BYTES: Final = 4 << 20
+"""What pays to be delivered by itself, while more comes."""
 _LOOK_S: Final = 0.1  # for what comes while a delivery is under way, so that another can be beside it
 _LOOKS: Final = 50  # and no more, for whoever drains wants to hear of it
 
@@ -96,8 +97,8 @@ class _Gathered:
 class _Work:
     """What is gathered and not delivered, and what has come of the rest.
 
-    Of a backlog, two deliveries are under way at once: of what one takes, the engine does most, in one thread. They are
-    acknowledged in the order of their frames.
+    Of a backlog, two deliveries are under way at once: of what one takes, the engine does most, in one thread. They may
+    end in any order, and are acknowledged in the order of their frames.
     """
 
     directory: Path
@@ -138,19 +139,26 @@ class _Work:
             else:
                 self.under_way.append((self.gathered, under_way))
                 self.gathered = _Gathered()
-                if len(self.under_way) == _AT_ONCE:
-                    self._settle_oldest()
+                self._await_room()
                 return
         self.deliver()
 
+    def _busy(self) -> list[Future[Taken]]:
+        return [each for _, each in self.under_way if not each.done()]
+
+    def _await_room(self) -> None:
+        """Until one more delivery may be under way."""
+        while len(busy := self._busy()) == _AT_ONCE:
+            wait(busy, return_when=FIRST_COMPLETED)
+        self._settle_done()
+
     def go_on(self) -> bool:
         """Let a delivery that pays go on beside us. False when there is none: what is gathered is all there was."""
-        while self.under_way and self.under_way[0][1].done():
-            self._settle_oldest()
-        if not self.under_way and self.gathered.bytes >= _BYTES_BESIDE:
+        self._settle_done()
+        if self.gathered.bytes >= ENOUGH_BYTES:
             self._hand_over()
-        waits = [each for _, each in self.under_way]
-        return bool(waits) and bool(wait(waits, _LOOK_S, FIRST_COMPLETED))
+        busy = self._busy()
+        return bool(busy) and bool(wait(busy, _LOOK_S, FIRST_COMPLETED))
 
     def deliver(self) -> None:
         """Deliver what is gathered, and wait for what is under way."""
@@ -161,6 +169,10 @@ class _Work:
             while self.under_way:
                 self._settle_oldest()
         self._settle(gathered, taken)
+
+    def _settle_done(self) -> None:
+        while self.under_way and self.under_way[0][1].done():
+            self._settle_oldest()
 
     def _settle_oldest(self) -> None:
         delivered, under_way = self.under_way.popleft()

@@ -26,11 +26,11 @@ LOG_NAME: Final = "log"
 class Log:
     """Appends requests durably, from many threads. ``limit`` bytes bound its folder; 0: any number.
 
-    ``on_append`` is called after each, so that delivery need not look at the clock.
+    ``on_append`` is told the size of each, so that delivery need not look at the clock.
     """
 
     def __init__(
-        self, folder: Path, *, limit: int, segment_bytes: int, on_append: Callable[[], None] = lambda: None
+        self, folder: Path, *, limit: int, segment_bytes: int, on_append: Callable[[int], None] = lambda _: None
     ) -> None:
         self.folder = folder
         self._writer = SegmentWriter(folder, segment_bytes=segment_bytes, durability="caller", budget=Budget(limit))
@@ -51,7 +51,7 @@ class Log:
             raise OverloadedError(f"the store is behind: {error}") from error
         except ExportError as error:
             raise StoreError(f"the request could not be made durable: {error}") from error
-        self._on_append()
+        self._on_append(len(payload))
 
     def close(self) -> None:
         """Accept nothing more, and give up the segment, so that delivery may remove it."""

@@ -6,9 +6,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from ell_otel.errors import StoreError
 from ell_otel.ingest.counters import Counters
 from ell_otel.ingest.delivery import Delivery
+from ell_otel.ingest.drain import ENOUGH_BYTES
 from ell_otel.ingest.log import Log
 from ell_otel.ingest.sink import Taken
 from ell_otel.telemetry.segments import Frame, Kind, pending
@@ -58,6 +61,19 @@ def test_what_comes_while_the_sink_is_away_arrives_when_it_is_back(tmp_path: Pat
     delivery.stop(5)
     assert sink.payloads == [b"%d" % number for number in range(200)]
     assert counters.value("stored_spans") == 200
+
+
+def test_what_is_enough_does_not_wait_for_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ell_otel.ingest.delivery._GATHER_S", 30.0)
+    sink = Sink()
+    delivery, log, _ = started(tmp_path, sink, [])
+    for _ in range(4):
+        log.append(Kind.TRACES, b"x" * (ENOUGH_BYTES // 4))
+    until = time.monotonic() + 20
+    while len(sink.payloads) < 4 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert len(sink.payloads) == 4
+    delivery.stop(5)
 
 
 def test_a_line_that_fails_now_so_and_now_so_is_told_once_for_each(tmp_path: Path) -> None:

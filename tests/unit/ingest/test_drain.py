@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from ell_otel.config import resolve
 from ell_otel.errors import StoreError
-from ell_otel.ingest.drain import Drained, drain
+from ell_otel.ingest.drain import ENOUGH_BYTES, Drained, drain
 from ell_otel.ingest.sink import StoreSink, Taken
 from ell_otel.store import queries
 from ell_otel.store.client import Store, open_store
@@ -188,20 +188,46 @@ def test_of_a_backlog_two_deliveries_are_under_way_at_once(directory: Path) -> N
     assert left(directory) == []
 
 
-def test_a_delivery_that_takes_long_does_not_hold_up_those_behind_it(directory: Path) -> None:
-    spool(directory, *((Kind.TRACES, mark * (3 << 20)) for mark in (b"a", b"b", b"c") for _ in range(8)))
-    third_has_come = threading.Event()
+class Slow(Takes):
+    """Takes those that begin with ``slow`` only once others, that begin with ``others``, have come."""
 
-    class Slow(Takes):
+    def __init__(self, slow: bytes, others: bytes) -> None:
+        super().__init__()
+        self.slow, self.others = slow, others
+        self.others_have_come = threading.Event()
+
+    def put(self, frames: Sequence[Frame]) -> Taken:
+        marks = {frame.payload[:1] for frame in frames}
+        if self.others in marks:
+            self.others_have_come.set()
+        assert self.slow not in marks or self.others_have_come.wait(20)
+        return super().put(frames)
+
+
+@pytest.mark.parametrize("slow", [b"a", b"b"])
+def test_a_delivery_that_takes_long_does_not_hold_up_those_behind_it(directory: Path, slow: bytes) -> None:
+    spool(directory, *((Kind.TRACES, mark * (3 << 20)) for mark in (b"a", b"b", b"c") for _ in range(8)))
+    assert drain(directory, Slow(slow, others=b"c")).spans == 24
+    assert left(directory) == []
+
+
+def test_what_comes_during_a_delivery_is_delivered_beside_it_when_it_is_enough(directory: Path) -> None:
+    class Sends(Slow):
+        """While the first is under way, enough comes, and then a little, time and again."""
+
         def put(self, frames: Sequence[Frame]) -> Taken:
-            marks = {frame.payload[:1] for frame in frames}
-            if b"c" in marks:
-                third_has_come.set()
-            assert b"b" not in marks or third_has_come.wait(20)
+            if frames[0].payload[:1] == b"a":
+                spool(directory, (Kind.TRACES, b"b" * ENOUGH_BYTES))
+                for _ in range(40):
+                    spool(directory, (Kind.TRACES, b"c"))
+                    if self.others_have_come.wait(0.05):
+                        break
             return super().put(frames)
 
-    assert drain(directory, Slow()).spans == 24
-    assert left(directory) == []
+    spool(directory, (Kind.TRACES, b"a" * ENOUGH_BYTES))
+    sink = Sends(b"a", others=b"b")
+    drain(directory, sink)
+    assert sink.taken.count(b"c") < 40
 
 
 def test_where_no_thread_can_be_had_they_are_delivered_one_after_the_other(directory: Path) -> None:
