@@ -24,7 +24,7 @@ from ell_otel.telemetry.segments import SPOOL_NAME, Frame, Segment, clear_away, 
 # frames are gathered over segments up to these. Large parts are few, and merged less often; what bounds the size is
 # memory, of which a delivery takes several times its bytes, and so many may be under way.
 _FRAMES_PER_DELIVERY: Final = 5_000
-_BYTES_PER_DELIVERY: Final = 24 << 20
+_BYTES_PER_DELIVERY: Final = 16 << 20
 _AT_ONCE: Final = 2
 ENOUGH_BYTES: Final = 4 << 20
 """What pays to be delivered by itself, while more comes."""
@@ -97,8 +97,8 @@ class _Gathered:
 class _Work:
     """What is gathered and not delivered, and what has come of the rest.
 
-    Of a backlog, two deliveries are under way at once: of what one takes, the engine does most, in one thread. They may
-    end in any order, and are acknowledged in the order of their frames.
+    Of a backlog, two deliveries are under way at once, and the next one is gathered meanwhile: of what one takes, the
+    engine does most, in one thread. They may end in any order, and are acknowledged in the order of their frames.
     """
 
     directory: Path
@@ -126,11 +126,12 @@ class _Work:
         self.gathered.frames += batch.frames
         self.gathered.bytes += batch.end - start
         if self.gathered.full:
+            self._await_room()
             self._hand_over()
         return batch.end > start and segment.path.exists()  # delivered to its end, it has been removed
 
     def _hand_over(self) -> None:
-        """Have what is gathered delivered beside us; here, when no thread can be had. Returns when one more may be."""
+        """Have what is gathered delivered beside us; here, when no thread can be had."""
         if self.beside is not None:
             try:
                 under_way = self.beside.submit(self.sink.put, self.gathered.frames)
@@ -139,7 +140,6 @@ class _Work:
             else:
                 self.under_way.append((self.gathered, under_way))
                 self.gathered = _Gathered()
-                self._await_room()
                 return
         self.deliver()
 
@@ -155,7 +155,7 @@ class _Work:
     def go_on(self) -> bool:
         """Let a delivery that pays go on beside us. False when there is none: what is gathered is all there was."""
         self._settle_done()
-        if self.gathered.bytes >= ENOUGH_BYTES:
+        if self.gathered.bytes >= ENOUGH_BYTES and len(self._busy()) < _AT_ONCE:
             self._hand_over()
         busy = self._busy()
         return bool(busy) and bool(wait(busy, _LOOK_S, FIRST_COMPLETED))

@@ -37,8 +37,11 @@ def _chat_message(message: Any, blobs: Blobs) -> Plain:
         parts = [_tool_response(field(message, "tool_call_id"), content)]
     else:
         parts = content_parts(content, blobs)
-    name = field(message, "name")
-    return {"role": str(role), "parts": parts, "name": None if name is None else str(name)}
+    return {"role": _text(role) or "", "parts": parts, "name": _text(field(message, "name"))}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _assistant_parts(message: Any, content: Any, blobs: Blobs) -> list[Plain]:
@@ -133,7 +136,7 @@ def _input_item(item: Any, blobs: Blobs) -> Plain | None:
         return {"role": "assistant", "parts": parts, "name": None} if parts else None
     role, name = field(item, "role"), field(item, "name")
     parts = content_parts(field(item, "content"), blobs) if isinstance(role, str) else []
-    return {"role": role, "parts": parts, "name": None if name is None else str(name)} if parts else None
+    return {"role": role, "parts": parts, "name": _text(name)} if parts else None
 
 
 def _item_call(item: Any, kind: str) -> Plain:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from ell_otel.telemetry.blobs import LARGE, Blobs
+from ell_otel.telemetry.messages import plain_text
 
 Plain = dict[str, Any]
 
@@ -20,10 +21,14 @@ _AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 
 def field(value: Any, name: str) -> Any:
-    """A dict's item or an object's attribute; None where there is none."""
+    """A dict's item or an object's attribute, a text plain; None where there is none."""
     if type(value) is dict:  # nearly always; asking for the abstract class takes longer
-        return value.get(name)
-    return None if value is None else _reader(type(value))(value, name)  # type: ignore[arg-type]
+        found = value.get(name)
+    elif value is None:
+        return None
+    else:
+        found = _reader(type(value))(value, name)  # type: ignore[arg-type]
+    return plain_text(found) if isinstance(found, str) else found
 
 
 @functools.lru_cache(maxsize=512)
@@ -53,7 +58,7 @@ def is_list(value: Any) -> bool:
 
 def text_part(text: str) -> Plain:
     """A part of plain text."""
-    return {"content": text, "type": "text"}
+    return {"content": plain_text(text), "type": "text"}
 
 
 def content_parts(content: Any, blobs: Blobs) -> list[Plain]:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ell_otel import redact
-from ell_otel.instrumentation.openai_parts import is_list
+from ell_otel.instrumentation.openai_parts import field, is_list
 from ell_otel.telemetry.blobs import LARGE, Blobs, in_place_of
 from ell_otel.telemetry.contents import as_json, settings_as_json
-from ell_otel.telemetry.messages import MAX_DEPTH, Redacted, to_json
+from ell_otel.telemetry.messages import MAX_DEPTH, Redacted, plain_text, to_json
 
 MAX_SHORT: Final = 64
 
@@ -52,7 +52,8 @@ def restorable(messages: Any) -> bool:
 def _is_plain(message: Any) -> bool:
     if not isinstance(message, dict) or len(message) != 2:
         return False
-    return isinstance(message.get("content"), str) and message.get("role", "tool") != "tool"
+    role = field(message, "role")
+    return isinstance(field(message, "content"), str) and isinstance(role, str) and role != "tool"
 
 
 def _is_short(value: Any) -> bool:
@@ -75,6 +76,7 @@ def _slim(value: Any, blobs: Blobs, depth: int = 0) -> Any:
     Deeper than anything is rendered that JSON cannot say, such as what contains itself, it is left as it is.
     """
     if isinstance(value, str):
+        value = plain_text(value)
         return in_place_of(value, blobs) if len(value) > LARGE else value
     if depth > MAX_DEPTH:
         return value

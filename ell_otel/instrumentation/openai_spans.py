@@ -145,7 +145,7 @@ def _start_attributes(api: Api, instance: Any, request: dict[str, Any], site: Ca
         **({} if site is None else site.stamp),
     }
     if isinstance(model := request.get("model"), str):
-        attributes[semconv.GEN_AI_REQUEST_MODEL] = clean(str.__str__(model))
+        attributes[semconv.GEN_AI_REQUEST_MODEL] = clean(model)
     attributes.update(_server(getattr(instance, "_client", None)))
     try:
         attributes.update({name: value for name, value in api.asked(request).items() if _is_plain(value)})

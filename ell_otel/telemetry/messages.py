@@ -57,8 +57,8 @@ class Redacted(str):
 
 
 def redacted(text: str) -> Redacted:
-    """``text`` as it may leave the process. One of a class of the host's is taken for the text that it holds."""
-    return Redacted(redact.redact(clean(text if type(text) is str else str.__str__(text))))
+    """``text`` as it may leave the process."""
+    return Redacted(redact.redact(clean(text)))
 
 
 def to_json(value: object, budget: int) -> Redacted:
@@ -90,8 +90,14 @@ def _is_harmless(key: str) -> bool:
 _names_secret = functools.lru_cache(maxsize=1024)(redact.names_secret)
 
 
+def plain_text(text: str) -> str:
+    """The text that one of a class of the host's holds, which is not asked for it."""
+    return text if type(text) is str else str.__str__(text)
+
+
 def clean(text: str) -> str:
-    """``text`` without lone surrogates, which no UTF-8 encoder takes: each becomes U+FFFD."""
+    """``text``, plain and without lone surrogates, which no UTF-8 encoder takes: each becomes U+FFFD."""
+    text = plain_text(text)
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

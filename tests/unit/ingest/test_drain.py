@@ -176,8 +176,8 @@ class Takes:
 
 
 def two_deliveries(directory: Path) -> Path:
-    """Frames of 3 MiB, of which eight are a delivery: eight that begin with an ``a``, and eight with a ``b``."""
-    return spool(directory, *((Kind.TRACES, mark * (3 << 20)) for mark in (b"a", b"b") for _ in range(8)))
+    """Frames of 2 MiB, of which eight are a delivery: eight that begin with an ``a``, and eight with a ``b``."""
+    return spool(directory, *((Kind.TRACES, mark * (2 << 20)) for mark in (b"a", b"b") for _ in range(8)))
 
 
 def test_of_a_backlog_two_deliveries_are_under_way_at_once(directory: Path) -> None:
@@ -206,7 +206,7 @@ class Slow(Takes):
 
 @pytest.mark.parametrize("slow", [b"a", b"b"])
 def test_a_delivery_that_takes_long_does_not_hold_up_those_behind_it(directory: Path, slow: bytes) -> None:
-    spool(directory, *((Kind.TRACES, mark * (3 << 20)) for mark in (b"a", b"b", b"c") for _ in range(8)))
+    spool(directory, *((Kind.TRACES, mark * (2 << 20)) for mark in (b"a", b"b", b"c") for _ in range(8)))
     assert drain(directory, Slow(slow, others=b"c")).spans == 24
     assert left(directory) == []
 

@@ -61,6 +61,17 @@ class SlowText(str):
     __format__ = Slow.__format__
 
 
+class Lie(str):
+    """A text that says of itself what is not so, or nothing at all."""
+
+    def _asked(self, *args: Any, **options: Any) -> Any:
+        asked.append("text")
+        raise OverflowError("no text")
+
+    encode = isascii = lower = find = startswith = split = replace = __getitem__ = _asked
+    __repr__ = __str__ = __format__ = __len__ = __hash__ = __contains__ = __eq__ = __ne__ = __iter__ = _asked
+
+
 class SlowNumber(int):
     __repr__ = Slow.__repr__
     __str__ = Slow.__str__
@@ -245,6 +256,31 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "as a part of the body": {"extra_body": {"k": Slow()}},
     "as a header": {"extra_headers": {"X-K": SlowText("k")}},
 }
+
+
+LIES: dict[str, dict[str, Any]] = {
+    "as what is said": {"messages": [{"role": "user", "content": Lie("Why?")}]},
+    "as a role": {"messages": [{"role": Lie("user"), "content": "Why?"}]},
+    "as a part": {"messages": [{"role": "user", "content": [{"type": "text", "text": Lie("Why?")}]}]},
+    "as a part's kind": {"messages": [{"role": "user", "content": [{"type": Lie("text"), "text": "Why?"}]}]},
+    "as a name": {"messages": [{"role": "user", "content": "Why?", "name": Lie("ann")}]},
+    "as the user": {"messages": [{"role": "user", "content": "Why?"}], "user": Lie("ann")},
+}
+
+
+@pytest.mark.parametrize("where", LIES)
+def test_a_text_of_a_class_of_the_hosts_is_taken_for_what_it_holds(client: Any, folder: Path, where: str) -> None:
+    ell.instrument()
+    try:
+        client.chat.completions.create(model="m", **LIES[where])
+    finally:
+        ell.uninstrument()
+    assert asked == []
+    (span,) = recorded(folder).spans
+    name = "ann" if where == "as a name" else None
+    said = {"role": "user", "parts": [{"content": "Why?", "type": "text"}], "name": name}
+    assert json.loads(span.attributes["gen_ai.input.messages"]) == [said]
+    assert json.loads(span.attributes["ell.request"]).get("user") == ("ann" if where == "as the user" else None)
 
 
 def outcome(act: Callable[[], Any]) -> tuple[str, list[str]]:

@@ -19,7 +19,14 @@ from ell_otel.store.migrate import _LEDGER, _scripts, migrate, plan, statements,
 from ell_otel.store.writer import LOG_COLUMNS, TRACE_COLUMNS, write
 
 Open = Callable[..., Store]
-NAMES = ["0001_otel.sql", "0002_spans.sql", "0003_programs.sql", "0004_prices.sql", "0005_indexes.sql"]
+NAMES = [
+    "0001_otel.sql",
+    "0002_spans.sql",
+    "0003_programs.sql",
+    "0004_prices.sql",
+    "0005_indexes.sql",
+    "0006_parts.sql",
+]
 
 
 def test_a_dry_run_lists_and_changes_nothing(opened: Open) -> None:
@@ -98,7 +105,7 @@ def test_a_store_made_before_the_indexes_of_today_has_them_for_its_old_rows(open
         store.command(f"INSERT INTO ell_migrations VALUES ({script.number}, '', '{script.sha256}', now64(3))")
     version = hash_of("1")
     write(store, rows_of(*(invocation(n, "a.b", version) for n in range(1, 3000))))
-    assert [applied.name for applied in migrate(store)] == ["0005_indexes.sql"]
+    assert [applied.name for applied in migrate(store)] == ["0005_indexes.sql", "0006_parts.sql"]
     made = store.query(
         "SELECT name, data_compressed_bytes AS size FROM system.data_skipping_indices WHERE table = 'ell_spans'"
     )

@@ -87,6 +87,22 @@ def test_odd_values_are_kept_as_they_are(opened: Open) -> None:
     assert all(not isinstance(value, float) or math.isfinite(value) for value in (known.p50_ms, known.p95_ms))
 
 
+def test_what_a_large_delivery_makes_is_a_dozen_files(opened: Open) -> None:
+    store = opened()
+    migrate(store)
+    version = hash_of("1")
+    text = " ".join(hash_of(f"{n:x}") for n in range(300))
+    write(
+        store,
+        rows_of(*(invocation(n, "a.b", version, attributes={"ell.invocation.arguments": text}) for n in range(1500))),
+    )
+    (part,) = store.query(
+        "SELECT files, data_uncompressed_bytes AS size FROM system.parts WHERE active AND table = 'otel_traces'"
+    )
+    assert int(str(part["size"])) > 20 << 20, "more than the engine's default of 10 MB"
+    assert int(str(part["files"])) < 20
+
+
 def test_a_batch_may_touch_more_days_than_the_engine_allows_by_default(opened: Open) -> None:
     store = opened()
     migrate(store)
