@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Final
 
 from ell_otel import semconv
 from ell_otel.errors import NotFoundError
 from ell_otel.store.client import Store
 from ell_otel.store.queries import search
-from ell_otel.store.queries.heads import HEAD, MARGIN, NEAR, Row, completed, error_of, inferences_of, near
+from ell_otel.store.queries.heads import HEAD, LAST, MARGIN, NEAR, Row, completed, error_of, inferences_of, near
 from ell_otel.store.queries.references import MIN_PREFIX
 from ell_otel.store.queries.results import Evaluation, Inference, InvocationDetail, Link, TraceSpan
 
 _OF_INFERENCES: Final = ", Operation, Provider, Duration, ReasoningOutputTokens, ErrorType, StatusMessage"
+_HOUR: Final = timedelta(hours=1)
 _NOTHING: Final = {"Arguments": "", "Result": "", "System": "", "InputMessages": "", "OutputMessages": ""}
 
 
@@ -42,16 +45,39 @@ def find_invocation(store: Store, id_or_prefix: str) -> InvocationDetail:
 
 
 def trace(store: Store, trace_id: str) -> list[TraceSpan]:
-    """Every span of a trace, ours or not, by start. Raises ``NotFoundError`` when there is none."""
+    """Every span of a trace, ours or not, by start. Raises ``NotFoundError`` when there is none.
+
+    When a program ran a narrow table knows; the rest of its trace is looked for within an hour of that, and where that
+    leaves something open, within a day. Traces without a program are looked for in all of time.
+    """
     wanted = trace_id.strip().lower()
-    # Programs are in a narrow table that is quickly asked when; other traces are looked for in all of time.
     seen: Row = store.query(
-        f"SELECT min(Started) AS first, max(Started) AS last, count() AS spans FROM {semconv.TABLE_SPANS} "
+        f"SELECT min(Started) AS First, max(Started) AS Last, count() AS Spans FROM {semconv.TABLE_SPANS} "
         "WHERE TraceId = {trace:String}",
         {"trace": wanted},
     )[0]
-    when = {"begin": seen["first"] - MARGIN, "end": seen["last"] + MARGIN} if seen["spans"] else {}
-    rows = store.query(
+    rows: list[Row] = []
+    for margin in (_HOUR, MARGIN) if seen["Spans"] else (None,):
+        when = margin and {"begin": seen["First"] - margin, "end": min(seen["Last"], LAST - margin) + margin}
+        rows = _spans(store, wanted, when or {})
+        if when and _is_whole(rows, when["end"]):
+            break
+    if not rows:
+        raise NotFoundError(f"no trace has the id {trace_id!r}; list invocations with `ell-otel invocations`")
+    return [_trace_span(row) for row in rows]
+
+
+def _is_whole(rows: list[Row], end: datetime) -> bool:
+    """Whether every parent is among these spans of a trace, and nothing goes on behind ``end``."""
+    known = {"", *(row["SpanId"] for row in rows)}
+    return all(
+        row["ParentSpanId"] in known and row["Started"] + timedelta(microseconds=row["Duration"] // 1000) <= end
+        for row in rows
+    )
+
+
+def _spans(store: Store, wanted: str, when: Mapping[str, datetime]) -> list[Row]:
+    return store.query(
         f"""
         SELECT SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, toTimeZone(Timestamp, 'UTC') AS Started, Duration,
             StatusCode, StatusMessage, SpanAttributes['error.type'] AS ErrorType,
@@ -63,9 +89,6 @@ def trace(store: Store, trace_id: str) -> list[TraceSpan]:
         {"trace": wanted, **when},
         search.SETTINGS,
     )
-    if not rows:
-        raise NotFoundError(f"no trace has the id {trace_id!r}; list invocations with `ell-otel invocations`")
-    return [_trace_span(row) for row in rows]
 
 
 def _trace_span(row: Row) -> TraceSpan:

@@ -29,7 +29,8 @@ HEAD: Final = (
 NEAR: Final = "{0} >= {{begin:DateTime64(9)}} AND {0} <= {{end:DateTime64(9)}}"
 MARGIN: Final = timedelta(days=1)
 _LONGEST_NS: Final = 10 * 365 * 86_400 * 10**9
-_LAST: Final = datetime(2262, 4, 11, tzinfo=UTC)
+LAST: Final = datetime(2262, 4, 11, tzinfo=UTC)
+"""About where the time of a span must end."""
 
 
 def near(heads: Iterable[Row]) -> dict[str, datetime]:
@@ -38,7 +39,7 @@ def near(heads: Iterable[Row]) -> dict[str, datetime]:
     for head in heads:
         began.append(head["Started"])
         ended.append(head["Started"] + timedelta(microseconds=min(head["Duration"], _LONGEST_NS) // 1000))
-    return {"begin": min(began), "end": min(max(ended), _LAST - MARGIN) + MARGIN}
+    return {"begin": min(began), "end": min(max(ended), LAST - MARGIN) + MARGIN}
 
 
 def inferences_of(store: Store, heads: list[Row], more: str = "") -> dict[str, list[Row]]:
