@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -143,7 +144,7 @@ def run(cwd: Path, app: str, *command: str, **more: str) -> str:
             timeout=60,
         )
     assert done.returncode == 0, done.stderr
-    assert not [line for line in done.stderr.splitlines() if "ell-otel" in line or "Context" in line or "patch" in line]
+    assert not [line for line in done.stderr.splitlines() if re.search("(?<!/)ell-otel|Context|patch", line)]
     return done.stdout
 
 
