@@ -21,13 +21,16 @@ from ell_otel.ingest.sink import Sink, Taken
 from ell_otel.telemetry.segments import SPOOL_NAME, Frame, Segment, clear_away, pending, taking
 
 # A delivery costs about the same for one span as for a thousand, and every script run leaves a segment of its own; so
-# frames are gathered over segments up to these. Large parts are few, and merged less often; what bounds the size is
-# memory, of which a delivery takes several times its bytes, and so many may be under way.
+# frames are gathered over segments up to these. Large parts are few, and merged less often, which takes the engine as
+# long as inserting them; what bounds the size is memory, of which a delivery takes several times its bytes, and so many
+# may be under way.
 _FRAMES_PER_DELIVERY: Final = 5_000
-_BYTES_PER_DELIVERY: Final = 16 << 20
+_BYTES_PER_DELIVERY: Final = 24 << 20
 _AT_ONCE: Final = 2
 ENOUGH_BYTES: Final = 4 << 20
 """What pays to be delivered by itself, while more comes."""
+ENOUGH_BESIDE_BYTES: Final = 12 << 20
+"""The same while another is under way: then haste gains nothing, and of larger parts there are fewer to merge."""
 _LOOK_S: Final = 0.1  # for what comes while a delivery is under way, so that another can be beside it
 _LOOKS: Final = 50  # and no more, for whoever drains wants to hear of it
 
@@ -155,7 +158,8 @@ class _Work:
     def go_on(self) -> bool:
         """Let a delivery that pays go on beside us. False when there is none: what is gathered is all there was."""
         self._settle_done()
-        if self.gathered.bytes >= ENOUGH_BYTES and len(self._busy()) < _AT_ONCE:
+        enough = ENOUGH_BESIDE_BYTES if self._busy() else ENOUGH_BYTES
+        if self.gathered.bytes >= enough and len(self._busy()) < _AT_ONCE:
             self._hand_over()
         busy = self._busy()
         return bool(busy) and bool(wait(busy, _LOOK_S, FIRST_COMPLETED))

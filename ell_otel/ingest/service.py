@@ -38,6 +38,7 @@ from ell_otel.ingest.log import LOG_NAME, Log
 from ell_otel.ingest.receivers import GrpcReceiver, Intake, http_receiver
 from ell_otel.ingest.sink import Sink, StoreSink
 from ell_otel.store.client import Store, open_store, read_lock
+from ell_otel.store.merging import let_others_go_first
 from ell_otel.store.migrate import migrate
 from ell_otel.telemetry.segments import SPOOL_NAME
 from ell_otel.web.listener import Tls, is_loopback
@@ -179,6 +180,7 @@ class Service:
         store = self._store = _open(self._settings, self._directory)
         if store.local:
             migrate(store, self._settings)
+            let_others_go_first()
         return StoreSink(store), [SPOOL_NAME] if store.local else [SPOOL_NAME, LOG_NAME]
 
     def _listen(self, component: Component) -> None:

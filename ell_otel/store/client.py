@@ -39,7 +39,11 @@ _NO_PARAMETERS: Final[Mapping[str, object]] = {}
 _POLL_S: Final = 0.05
 _CONNECT_TIMEOUT_S: Final = 5
 
-_CHDB_OPTIONS: Final = {"background_pool_size": 2}  # for merges; chDB's own default is sized for a server
+# For merges: chDB's own default is sized for a server. A short one does not wait for a long one.
+_CHDB_OPTIONS: Final = {
+    "background_pool_size": 1,
+    "background_merges_mutations_scheduling_policy": "shortest_task_first",
+}
 
 # Compiling a query to machine code takes 200 ms, at its third run; ours take 20 to 50 without. Rows may be left out
 # before their copies are (FINAL), by the filter and by an index, since copies are equal in every column.

@@ -152,6 +152,21 @@ def send_until_gone(server: Server, name: str, kill: Callable[[], object], sende
     return acknowledged
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there has each thread a priority of its own")
+def test_merging_lets_all_else_go_first(start: Callable[..., Server], directory: Path) -> None:
+    for _ in range(2):  # the tables are new, and then they are there
+        server = start()
+        assert server.http
+        nice = {}
+        for task in Path(f"/proc/{server.process.pid}/task").iterdir():
+            nice.setdefault((task / "comm").read_text().strip(), set()).add(
+                os.getpriority(os.PRIO_PROCESS, int(task.name))
+            )
+        assert nice["MergeMutate"] == {os.getpriority(os.PRIO_PROCESS, 0) + 10}
+        assert nice["python"] == {os.getpriority(os.PRIO_PROCESS, 0)}
+        assert server.end() == 0
+
+
 def test_what_was_acknowledged_survives_kill_9_and_the_next_start_is_clean(
     start: Callable[..., Server], directory: Path
 ) -> None:
