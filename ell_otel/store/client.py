@@ -53,6 +53,7 @@ _CHDB_SETTINGS: Final = {
     "compile_sort_description": 0,
     "optimize_move_to_prewhere_if_final": 1,
     "use_skip_indexes_if_final_exact_mode": 0,
+    "max_threads_min_free_memory_per_thread": 128 << 20,
 }
 
 # Held while any client or handle of the engine is made in this process, whoever makes it.
