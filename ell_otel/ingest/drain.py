@@ -29,7 +29,7 @@ _BYTES_PER_DELIVERY: Final = 24 << 20
 _AT_ONCE: Final = 2
 ENOUGH_BYTES: Final = 4 << 20
 """What pays to be delivered by itself, while more comes."""
-ENOUGH_BESIDE_BYTES: Final = 12 << 20
+ENOUGH_BESIDE_BYTES: Final = 8 << 20
 """The same while another is under way: then haste gains nothing, and of larger parts there are fewer to merge."""
 _LOOK_S: Final = 0.1  # for what comes while a delivery is under way, so that another can be beside it
 _LOOKS: Final = 50  # and no more, for whoever drains wants to hear of it

@@ -26,7 +26,7 @@ from ell_otel.server.insertion import Insertion
 from ell_otel.server.rights import Limits, insert_settings, may_set, read_settings
 from ell_otel.server.security import Role
 from ell_otel.server.statements import Token, clause_settings, meaningful, output_format, refusal, returns_rows
-from ell_otel.store.client import connecting
+from ell_otel.store.client import ASKING, connecting
 
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CODE: Final = re.compile(r"Code: (\d+)\. ")
@@ -34,6 +34,7 @@ _TABLE_FUNCTIONS_SQL: Final = "SELECT lower(name) FROM system.table_functions"
 _TOKENS_SQL: Final = "SELECT t.begin, t.end, t.type FROM (SELECT arrayJoin(tokenizeQuery({q:String})) AS t)"
 _KILL_SQL: Final = "KILL QUERY WHERE Settings['log_comment'] = {key:String} ASYNC"
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"})
+_ASKING: Final = {name: str(value) for name, value in ASKING.items()}
 _STREAMED: Final = frozenset({"select", "with", "from"})
 _NOT_STREAMED: Final = frozenset({"insert", "totals", "extremes"})
 STREAMED_FORMATS: Final = frozenset(
@@ -152,7 +153,7 @@ class Engine:
         """
         settings = query.settings if role is Role.OWNER else read_settings(query.all_settings, self._limits_of(query))
         readonly = {} if role is Role.OWNER and query.writes else {"readonly": "2" if role is Role.OWNER else "1"}
-        with self._prepared(query.database, dict(settings) | {"log_comment": query.key} | readonly) as handle:
+        with self._prepared(query.database, _ASKING | dict(settings) | {"log_comment": query.key} | readonly) as handle:
             if _streams(query):
                 began = time.monotonic()
                 yield from _streamed(handle, query, told)

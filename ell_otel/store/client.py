@@ -45,15 +45,22 @@ _CHDB_OPTIONS: Final = {
     "background_merges_mutations_scheduling_policy": "shortest_task_first",
 }
 
-# Compiling a query to machine code takes 200 ms, at its third run; ours take 20 to 50 without. Rows may be left out
-# before their copies are (FINAL), by the filter and by an index, since copies are equal in every column.
-_CHDB_SETTINGS: Final = {
+# Compiling a query to machine code takes 200 ms, at its third run; ours take 20 to 50 without. And by default a query
+# gets a thread for each gigabyte that is free, which with our limit is one.
+ASKING: Final = {
     "compile_expressions": 0,
     "compile_aggregate_expressions": 0,
     "compile_sort_description": 0,
+    "max_threads_min_free_memory_per_thread": 128 << 20,
+}
+"""Settings for whoever asks chDB, through a handle of their own."""
+
+# In our tables rows may be left out before their copies are (FINAL), by the filter and by an index, since copies are
+# equal in every column.
+_CHDB_SETTINGS: Final = {
+    **ASKING,
     "optimize_move_to_prewhere_if_final": 1,
     "use_skip_indexes_if_final_exact_mode": 0,
-    "max_threads_min_free_memory_per_thread": 128 << 20,
 }
 
 # Held while any client or handle of the engine is made in this process, whoever makes it.

@@ -150,6 +150,11 @@ def test_what_is_not_a_select_is_answered_too(front: Front) -> None:
     assert front.ask("SELECT count() FROM numbers_kept FORMAT Null")[2] == b""
 
 
+def test_a_question_may_have_all_the_cores_though_the_engine_has_little_memory(front: Front) -> None:
+    plan = front.ask("EXPLAIN PIPELINE SELECT sum(number) FROM numbers_mt(10000000)", max_threads="4")[2]
+    assert b"AggregatingTransform \xc3\x97 4" in plan
+
+
 def test_settings_that_are_not_a_readers_are_left_out(front: Front) -> None:
     status, _, body = front.ask("SELECT 1", readonly="0", format_schema="/etc/passwd", nonsense="1", session_id="s")
     assert (status, body) == (200, b"1\n")

@@ -139,6 +139,12 @@ def test_a_parameter_arrives_as_it_was_given(text: str, opened: Open) -> None:
     assert rows == [{"t": text, "ts": [text, "x"]}]
 
 
+def test_a_question_may_have_all_the_cores_though_the_engine_has_little_memory(opened: Open) -> None:
+    sql = "EXPLAIN PIPELINE SELECT sum(number) FROM numbers_mt(10000000)"
+    lines = [str(row["explain"]).strip() for row in opened().query(sql, settings={"max_threads": 4})]
+    assert "AggregatingTransform × 4" in lines
+
+
 def test_a_closed_store_says_so(opened: Open) -> None:
     store = opened()
     store.close()
