@@ -30,7 +30,7 @@ demo: $(VENV)/.demo
 
 # What is not Python is tested where its tools are: without Go or npm those tests are skipped, which CI takes for a failure.
 HAVE = $(shell command -v $(1) 2>/dev/null)
-CLIENTS := build/clients/litellm/.done $(if $(call HAVE,go),build/clients/go build/clients/grafana build/clients/compose) \
+CLIENTS := build/clients/litellm/.done $(if $(call HAVE,go),build/clients/go build/clients/grafana build/clients/kafka build/clients/compose) \
   $(if $(call HAVE,npm),build/clients/node/.done)
 COLLECTOR := $(if $(call HAVE,go),build/otelcol)
 
@@ -43,6 +43,10 @@ build/clients/go: $(wildcard tests/clients/go/*)
 build/clients/grafana: $(wildcard tests/clients/go/grafana/* tests/clients/go/go.*)
 	@mkdir -p build/clients
 	CGO_ENABLED=0 go build -C tests/clients/go -trimpath -o $(CURDIR)/$@ ./grafana
+
+build/clients/kafka: $(wildcard tests/clients/go/kafka/* tests/clients/go/go.*)
+	@mkdir -p build/clients
+	CGO_ENABLED=0 go build -C tests/clients/go -trimpath -o $(CURDIR)/$@ ./kafka
 
 build/clients/compose: $(wildcard tests/clients/compose/*)
 	@mkdir -p build/clients

@@ -33,7 +33,9 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "collector" / "otelcol"
 OTELCOL = ROOT / "build" / "otelcol"
 ROTEL = Path(rotel.__file__).with_name("rotel-agent")
+KAFKA = ROOT / "build" / "clients" / "kafka"
 ALONE = ["agent", "config", "gateway"]
+OVER = ["agent-kafka", "gateway-kafka"]
 APP = """\
 import ell_otel as ell
 from ell_otel.testing import FakeModel
@@ -68,6 +70,11 @@ Requests = list[tuple[str, bytes]]
 Rows = dict[str, list[dict[str, Any]]]
 otelcol_is_built = pytest.mark.skipif(
     not OTELCOL.exists(), reason="build/otelcol is missing: `make collector` builds it, with Go"
+)
+
+
+kafka_is_built = pytest.mark.skipif(
+    not KAFKA.exists(), reason="build/clients/kafka is missing: `make clients`, with Go"
 )
 
 
@@ -314,6 +321,40 @@ def test_an_agent_and_a_gateway_sample_spans_but_never_errors_evaluations_or_log
     }
 
 
+@contextmanager
+def kafka(*topics: str) -> Iterator[str]:
+    """A broker in memory; its address."""
+    with subprocess.Popen([KAFKA, *topics], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as broker:
+        assert broker.stdout is not None
+        yield broker.stdout.readline().strip()
+        broker.communicate("")
+
+
+@otelcol_is_built
+@kafka_is_built
+def test_through_kafka_come_the_same_rows_also_what_was_written_before_there_was_a_gateway(
+    recorded: Requests, direct: Path, tmp_path: Path
+) -> None:
+    expected, port = rows(direct), free_port()
+    half = len(recorded) // 2
+    with kafka("otlp_spans", "otlp_logs") as broker, Served(tmp_path / ".ell") as served:
+        agent, agents = otelcol("agent", tmp_path, port, ELL_KAFKA_BROKERS=broker)
+        gateway, gateways = otelcol(
+            "gateway", tmp_path, 0, **served.clickhouse, ELL_KAFKA_BROKERS=broker, ELL_SAMPLING_PERCENTAGE="100"
+        )
+        health = int(gateways["ELL_HEALTH_ENDPOINT"].rpartition(":")[2])
+        agent += ["--config", str(CONFIGS / "agent-kafka.yaml")]
+        gateway += ["--config", str(CONFIGS / "gateway-kafka.yaml")]
+        gateway += ["--config", "yaml:processors::tail_sampling::decision_wait: 1s"]
+        with running(agent, agents, port, tmp_path / "agent.log"):
+            send(port, recorded[:half])
+            time.sleep(2)  # an agent writes at least once a second
+            with running(gateway, gateways, health, tmp_path / "gateway.log"):
+                send(port, recorded[half:])
+                served.wait_for(expected)
+    assert rows(tmp_path / ".ell") == expected
+
+
 def test_through_rotel_come_the_same_answers(
     recorded: Requests, direct: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -356,10 +397,10 @@ def parsed(name: str) -> dict[str, Any]:
 
 
 @otelcol_is_built
-@pytest.mark.parametrize("name", ALONE)
-def test_the_collector_finds_its_configuration_valid(name: str) -> None:
+@pytest.mark.parametrize("names", [[name] for name in ALONE] + [[name.removesuffix("-kafka"), name] for name in OVER])
+def test_the_collector_finds_its_configuration_valid(names: list[str]) -> None:
     environment = os.environ | {"ELL_CLICKHOUSE_PASSWORD": "x"}
-    command = [OTELCOL, "validate", "--config", CONFIGS / f"{name}.yaml"]
+    command = [OTELCOL, "validate", *(f"--config={CONFIGS / name}.yaml" for name in names)]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
     assert said.returncode == 0, said.stderr
 
@@ -371,7 +412,7 @@ def test_the_distribution_has_exactly_what_the_configurations_use() -> None:
     used = {
         kind: {
             name.replace("_", "") + ("" if name == "file_storage" else kind.removesuffix("s"))
-            for config in map(parsed, ALONE)
+            for config in map(parsed, ALONE + OVER)
             for name in config.get(kind, ())
         }
         for kind in kinds
@@ -391,13 +432,3 @@ def test_every_file_redacts_alike_keeps_its_queue_on_disk_and_drops_no_log() -> 
             assert exporter["retry_on_failure"]["max_elapsed_time"] == 0
         assert "batch" not in made["processors"]
         assert pipelines["logs"]["processors"] == ["memory_limiter", "redaction"]
-
-
-@pytest.mark.parametrize(("over", "base"), [("agent-kafka", "agent"), ("gateway-kafka", "gateway")])
-def test_what_lies_over_a_file_names_only_what_is_there(over: str, base: str) -> None:
-    """Kafka's own settings cannot be tried here: our distribution is built without it."""
-    upper, lower = parsed(over), parsed(base)
-    defined = {name for made in (upper, lower) for kind in ("receivers", "exporters") for name in made.get(kind, ())}
-    for signal, pipeline in upper["service"]["pipelines"].items():
-        assert signal in lower["service"]["pipelines"]
-        assert set(pipeline.get("receivers", [])) | set(pipeline.get("exporters", [])) <= defined
