@@ -11,17 +11,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+_TASKS: Final = Path("/proc/self/task")
 _NAME: Final = "MergeMutate"
 _NICER: Final = 10  # where others have work, it gets a tenth of what each of them does
 _NICEST: Final = 19
 
 
-def let_others_go_first(tasks: Path = Path("/proc/self/task")) -> None:
+def let_others_go_first() -> None:
     """Lower the priority of the engine's threads that merge, in this process. They are there once a table is.
 
     Only on Linux has each thread a priority of its own; elsewhere this does nothing.
     """
-    for task in tasks.glob("*"):
+    for task in _TASKS.glob("*"):
         with suppress(OSError):  # it has ended meanwhile
             if (task / "comm").read_text().strip() == _NAME:
                 nice = os.getpriority(os.PRIO_PROCESS, int(task.name))

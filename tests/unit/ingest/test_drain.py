@@ -231,22 +231,26 @@ def test_what_comes_during_a_delivery_is_delivered_beside_it_when_it_is_enough(d
     assert sink.taken.count(b"c") < 40
 
 
-def test_what_would_be_enough_by_itself_is_gathered_with_more_while_another_is_under_way(directory: Path) -> None:
+def test_what_would_be_enough_by_itself_is_gathered_with_more_while_another_is_under_way(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{drain.__module__}._LOOK_S", 0.5)  # so that a slow disk is not taken for a pause
+
     class Sends(Takes):
         """While the first is under way, a delivery's worth comes, and a little for more than two looks."""
 
         def put(self, frames: Sequence[Frame]) -> Taken:
             if frames[0].payload[:1] == b"a":
                 spool(directory, (Kind.TRACES, b"b" * ENOUGH_BYTES))
-                for _ in range(10):
+                for _ in range(24):
                     spool(directory, (Kind.TRACES, b"c"))
-                    time.sleep(0.03)
+                    time.sleep(0.05)
             return super().put(frames)
 
     spool(directory, (Kind.TRACES, b"a" * ENOUGH_BYTES))
     sink = Sends()
     drain(directory, sink)
-    assert sink.taken == [b"a", b"b"] + [b"c"] * 10
+    assert sink.taken == [b"a", b"b"] + [b"c"] * 24
 
 
 def test_where_no_thread_can_be_had_they_are_delivered_one_after_the_other(directory: Path) -> None:
