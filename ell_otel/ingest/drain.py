@@ -24,13 +24,15 @@ from ell_otel.telemetry.segments import SPOOL_NAME, Frame, Segment, clear_away, 
 # frames are gathered over segments up to these. Large parts are few, and merged less often, which takes the engine as
 # long as inserting them; what bounds the size is memory, of which a delivery takes several times its bytes, and so many
 # may be under way.
-_FRAMES_PER_DELIVERY: Final = 5_000
-_BYTES_PER_DELIVERY: Final = 24 << 20
+_FRAMES_PER_DELIVERY: Final = 8_000
+_BYTES_PER_DELIVERY: Final = 32 << 20
 _AT_ONCE: Final = 2
 ENOUGH_BYTES: Final = 4 << 20
-"""What pays to be delivered by itself, while more comes."""
-ENOUGH_BESIDE_BYTES: Final = 8 << 20
-"""The same while another is under way: then haste gains nothing, and of larger parts there are fewer to merge."""
+"""What pays to be delivered by itself, while more comes.
+
+Beside another it is twice as much as that one has: what is gathered meanwhile costs nothing, and of larger parts there
+are fewer to merge.
+"""
 _LOOK_S: Final = 0.1  # for what comes while a delivery is under way, so that another can be beside it
 _LOOKS: Final = 50  # and no more, for whoever drains wants to hear of it
 
@@ -115,6 +117,7 @@ class _Work:
     damaged: int = 0
     quarantined: list[Path] = field(default_factory=list)
     gathered: _Gathered = field(default_factory=_Gathered)
+    handed_over: int = 0  # bytes of the last one
     under_way: deque[tuple[_Gathered, Future[Taken]]] = field(default_factory=deque)  # beside us, the oldest first
     read: dict[Path, int] = field(default_factory=dict)  # how far
 
@@ -142,6 +145,7 @@ class _Work:
                 self.beside = None  # which would take up what it was given, once it had a thread
             else:
                 self.under_way.append((self.gathered, under_way))
+                self.handed_over = self.gathered.bytes
                 self.gathered = _Gathered()
                 return
         self.deliver()
@@ -158,7 +162,7 @@ class _Work:
     def go_on(self) -> bool:
         """Let a delivery that pays go on beside us. False when there is none: what is gathered is all there was."""
         self._settle_done()
-        enough = ENOUGH_BESIDE_BYTES if self._busy() else ENOUGH_BYTES
+        enough = min(2 * self.handed_over, _BYTES_PER_DELIVERY) if self._busy() else ENOUGH_BYTES
         if self.gathered.bytes >= enough and len(self._busy()) < _AT_ONCE:
             self._hand_over()
         busy = self._busy()

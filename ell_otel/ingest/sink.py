@@ -114,7 +114,7 @@ class StoreSink:
         return bad
 
 
-def _messages(frames: Sequence[Frame], taken: Taken) -> Iterator[bytes]:
+def _messages(frames: Sequence[Frame], taken: Taken) -> Iterator[list[bytes]]:
     for frame in frames:
         if frame.kind is Kind.TRACES:
             try:

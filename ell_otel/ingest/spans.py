@@ -37,8 +37,8 @@ _FILES: Final = (common_pb2, resource_pb2, trace_pb2, trace_service_pb2)  # impo
 _SHORT: Final = 128  # bytes of an attribute: names and versions are that, what was said is not
 
 
-def messages(payload: bytes) -> tuple[int, bytes]:
-    """How many spans an ``ExportTraceServiceRequest`` has, and their messages, each behind its length.
+def messages(payload: bytes) -> tuple[int, list[bytes]]:
+    """How many spans an ``ExportTraceServiceRequest`` has, and their messages, each behind its length, in pieces.
 
     Raises ``DecodeError`` when the bytes are no such request. The ids in it are the engine's to check.
     """
@@ -53,7 +53,7 @@ def messages(payload: bytes) -> tuple[int, bytes]:
                     count += 1
     except WireError as error:
         raise DecodeError(f"{len(payload)} bytes are no ExportTraceServiceRequest: {error}") from None
-    return count, b"".join(parts)
+    return count, parts
 
 
 def _plain(raw: bytes) -> bytes:

@@ -8,8 +8,12 @@ the service, the attributes of the resource, and the scope (``ingest.spans`` mak
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -103,16 +107,57 @@ POSSIBLE: Final = hasattr(os, "memfd_create")
 """Whether this system (Linux) has files that are in memory only. They need no disk, and nothing is left by a kill."""
 
 
-def write_messages(store: Store, messages: Iterable[bytes]) -> None:
-    """Insert spans, each behind its length, into the store of this process, in one insert.
+def write_messages(store: Store, messages: Iterable[Sequence[bytes]]) -> None:
+    """Insert spans, each behind its length, in pieces, into the store of this process, in one insert.
 
     They are durable when this returns: the parts are fsync'd. Raises ``StoreError`` when not all of them could be; then
     write them again, duplicates are harmless.
     """
     try:
-        with open(os.memfd_create("spans"), "wb") as file:
-            file.writelines(messages)
-            file.flush()
+        with _files.one() as file:
+            for pieces in messages:
+                _write(file, pieces)
+            file.truncate()
             store.command(_INSERT, {"path": f"/dev/fd/{file.fileno()}"})
     except OSError as error:
         raise explain(error, store.name) from error
+
+
+_PIECES: Final = 1024  # most that the system takes at once (IOV_MAX)
+
+
+def _write(file: FileIO, pieces: Sequence[bytes]) -> None:
+    """As they are: to join them first would take as long as to write them."""
+    for start in range(0, len(pieces), _PIECES):
+        some = pieces[start : start + _PIECES]
+        if os.writev(file.fileno(), some) < sum(map(len, some)):
+            raise OSError(errno.ENOMEM, "a delivery did not fit into memory")
+
+
+class _Files:
+    """Files in memory. While one is in use, those that are not are kept for the next delivery: to give their pages back
+    and ask for others takes longer than to write them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._in_use = 0
+        self._spare: list[FileIO] = []
+
+    @contextmanager
+    def one(self) -> Iterator[FileIO]:
+        """To be written from the beginning, and cut off behind that: it may hold what another delivery left."""
+        with self._lock:
+            file = self._spare.pop() if self._spare else FileIO(os.memfd_create("spans"), "wb")
+            self._in_use += 1
+        try:
+            file.seek(0)
+            yield file
+        finally:
+            with self._lock:
+                self._in_use -= 1
+                self._spare.append(file)
+                while self._spare and not self._in_use:
+                    self._spare.pop().close()
+
+
+_files: Final = _Files()

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from ell_otel.config import resolve
 from ell_otel.errors import StoreError
-from ell_otel.ingest.drain import ENOUGH_BESIDE_BYTES, ENOUGH_BYTES, Drained, drain
+from ell_otel.ingest.drain import ENOUGH_BYTES, Drained, drain
 from ell_otel.ingest.sink import StoreSink, Taken
 from ell_otel.store import queries
 from ell_otel.store.client import Store, open_store
@@ -176,9 +176,12 @@ class Takes:
         return Taken(spans=len(frames))
 
 
+EIGHTH = (4 << 20) - 36  # the payload of a frame that is the eighth part of a delivery
+
+
 def two_deliveries(directory: Path) -> Path:
-    """Frames of 3 MiB, of which eight are a delivery: eight that begin with an ``a``, and eight with a ``b``."""
-    return spool(directory, *((Kind.TRACES, mark * (3 << 20)) for mark in (b"a", b"b") for _ in range(8)))
+    """Frames of 4 MiB, of which eight are a delivery: eight that begin with an ``a``, and eight with a ``b``."""
+    return spool(directory, *((Kind.TRACES, mark * EIGHTH) for mark in (b"a", b"b") for _ in range(8)))
 
 
 def test_of_a_backlog_two_deliveries_are_under_way_at_once(directory: Path) -> None:
@@ -207,7 +210,7 @@ class Slow(Takes):
 
 @pytest.mark.parametrize("slow", [b"a", b"b"])
 def test_a_delivery_that_takes_long_does_not_hold_up_those_behind_it(directory: Path, slow: bytes) -> None:
-    spool(directory, *((Kind.TRACES, mark * (3 << 20)) for mark in (b"a", b"b", b"c") for _ in range(8)))
+    spool(directory, *((Kind.TRACES, mark * EIGHTH) for mark in (b"a", b"b", b"c") for _ in range(8)))
     assert drain(directory, Slow(slow, others=b"c")).spans == 24
     assert left(directory) == []
 
@@ -218,7 +221,7 @@ def test_what_comes_during_a_delivery_is_delivered_beside_it_when_it_is_enough(d
 
         def put(self, frames: Sequence[Frame]) -> Taken:
             if frames[0].payload[:1] == b"a":
-                spool(directory, (Kind.TRACES, b"b" * ENOUGH_BESIDE_BYTES))
+                spool(directory, (Kind.TRACES, b"b" * 2 * ENOUGH_BYTES))
                 for _ in range(40):
                     spool(directory, (Kind.TRACES, b"c"))
                     if self.others_have_come.wait(0.05):
@@ -231,23 +234,24 @@ def test_what_comes_during_a_delivery_is_delivered_beside_it_when_it_is_enough(d
     assert sink.taken.count(b"c") < 40
 
 
-def test_what_would_be_enough_by_itself_is_gathered_with_more_while_another_is_under_way(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_is_not_twice_as_much_as_the_delivery_under_way_is_gathered_with_more(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     monkeypatch.setattr(f"{drain.__module__}._LOOK_S", 0.5)  # so that a slow disk is not taken for a pause
 
     class Sends(Takes):
-        """While the first is under way, a delivery's worth comes, and a little for more than two looks."""
+        """While the first is under way, what would be enough by itself comes, and a little for more than two looks."""
 
         def put(self, frames: Sequence[Frame]) -> Taken:
             if frames[0].payload[:1] == b"a":
-                spool(directory, (Kind.TRACES, b"b" * ENOUGH_BYTES))
+                spool(directory, (Kind.TRACES, b"b" * (2 * times - 1) * ENOUGH_BYTES))
                 for _ in range(24):
                     spool(directory, (Kind.TRACES, b"c"))
                     time.sleep(0.05)
             return super().put(frames)
 
-    spool(directory, (Kind.TRACES, b"a" * ENOUGH_BYTES))
+    spool(directory, (Kind.TRACES, b"a" * times * ENOUGH_BYTES))
     sink = Sends()
     drain(directory, sink)
     assert sink.taken == [b"a", b"b"] + [b"c"] * 24

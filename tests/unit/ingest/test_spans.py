@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,27 @@ def test_a_span_with_an_id_that_is_none_is_put_aside_and_the_others_are_stored(s
 def test_bytes_that_are_no_otlp_are_refused(payload: bytes) -> None:
     with pytest.raises(DecodeError, match="are no Export"):
         messages(payload)
+
+
+def test_what_one_delivery_wrote_is_not_in_the_next_that_takes_its_place(store: Store) -> None:
+    """Three at once: the first goes on while the second, a large one, ends and the third, a small one, begins."""
+    others_are_in = threading.Event()
+
+    def made(name: str, count: int) -> list[bytes]:
+        spans = [Span(span_id=number.to_bytes(8, "big"), name=name) for number in range(1, count + 1)]
+        return messages(requested(spans, [], "s"))[1]
+
+    def slow() -> Iterator[list[bytes]]:
+        yield made("first", 1)
+        assert others_are_in.wait(20)
+
+    first = threading.Thread(target=write_messages, args=(store, slow()))
+    first.start()
+    try:
+        write_messages(store, [made("second", 2_000), made("second, more", 3)])
+        write_messages(store, [made("third", 1)])
+    finally:
+        others_are_in.set()
+        first.join()
+    names = [row["SpanName"] for row in stored(store)]
+    assert {name: names.count(name) for name in names} == {"first": 1, "second": 2_000, "second, more": 3, "third": 1}
