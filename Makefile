@@ -20,7 +20,7 @@ done
 help:
 	@echo "make demo      install, then run the whole product on a local model: no key, no network"
 	@echo "make test      install, then run the tests"
-	@echo "make faults    kill, starve and damage it for half an hour: what make test does, many times over"
+	@echo "make faults    kill, starve and damage it for an hour: what make test does, many times over"
 	@echo "make collector build the OpenTelemetry Collector of collector/otelcol into build/otelcol (with Go, some seven minutes)"
 	@echo "make check     lint, layers, types, generated files up to date"
 	@echo "make generate  write the generated files anew"
