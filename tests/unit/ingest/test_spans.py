@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,7 +211,7 @@ def test_bytes_that_are_no_otlp_are_refused(payload: bytes) -> None:
 
 def test_what_one_delivery_wrote_is_not_in_the_next_that_takes_its_place(store: Store) -> None:
     """Three at once: the first goes on while the second, a large one, ends and the third, a small one, begins."""
-    others_are_in = threading.Event()
+    first_is_in, others_are_in = threading.Event(), threading.Event()
 
     def made(name: str, count: int) -> list[bytes]:
         spans = [Span(span_id=number.to_bytes(8, "big"), name=name) for number in range(1, count + 1)]
@@ -218,10 +219,12 @@ def test_what_one_delivery_wrote_is_not_in_the_next_that_takes_its_place(store: 
 
     def slow() -> Iterator[list[bytes]]:
         yield made("first", 1)
+        first_is_in.set()
         assert others_are_in.wait(20)
 
     first = threading.Thread(target=write_messages, args=(store, slow()))
     first.start()
+    assert first_is_in.wait(20)
     try:
         write_messages(store, [made("second", 2_000), made("second, more", 3)])
         write_messages(store, [made("third", 1)])
@@ -230,3 +233,19 @@ def test_what_one_delivery_wrote_is_not_in_the_next_that_takes_its_place(store: 
         first.join()
     names = [row["SpanName"] for row in stored(store)]
     assert {name: names.count(name) for name in names} == {"first": 1, "second": 2_000, "second, more": 3, "third": 1}
+
+
+def test_what_does_not_fit_into_a_file_in_memory_is_decoded_here_and_the_next_delivery_finds_no_rest_of_it(
+    store: Store,
+) -> None:
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, allowed[1]))
+        with pytest.raises(StoreError, match="did not fit into memory"):
+            write_messages(store, [messages(frame.payload)[1] for frame in many()])
+        assert StoreSink(store).put(many()).spans == 20
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert len(stored(store)) == 20
+    assert StoreSink(store).put(many(Span(name="next"))).spans == 20
+    assert [row["SpanName"] for row in stored(store)].count("next") == 1
