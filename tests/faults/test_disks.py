@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from machine import Disk, ext4, tmpfs
-from oracle import Ledger, audit, clean
+from oracle import Ledger, audit, clean, span_of
 from victims import Senders, Server, strace, write
 
+from ell_otel.errors import ExportError
+from ell_otel.telemetry.segments import Kind
+from ell_otel.telemetry.spool import SegmentWriter
 from ell_otel.testing import recorded
+
+DISKS = 10 * int(os.environ.get("FAULT_POINTS", "3"))
+"""How many disks give up while they sync: one in twenty or thirty does it at the moment that matters."""
 
 APP = """\
 import sys
@@ -130,6 +138,48 @@ def test_a_segment_that_cannot_be_begun_leaves_nothing_behind(tmp_path: Path, ca
     write(tmp_path / ".ell", ledger, 20, 20, "strict")
     verdict = audit(tmp_path / ".ell", ledger)
     assert verdict.acked == 20
+    assert clean(verdict), verdict
+
+
+def test_a_disk_that_gives_up_while_it_syncs_has_what_was_acknowledged(tmp_path: Path) -> None:
+    ledger = Ledger()
+    kept = tmp_path / ".ell" / "spool"
+    kept.mkdir(parents=True)
+    for trial in range(DISKS):
+        (folder := tmp_path / f"{trial}").mkdir()
+        with ext4(folder, 16) as disk:
+            writer = SegmentWriter(disk.mount / "spool", segment_bytes=1 << 20, durability="strict")
+            thread = threading.Thread(target=append_until_it_fails, args=(writer, ledger, trial * 10_000))
+            thread.start()
+            assert ledger.reaches(len(ledger.numbers("acked")) + 5)
+            time.sleep(random.uniform(0, 0.05))
+            disk.fail()
+            thread.join(60)
+            disk.mend()
+            for segment in (disk.mount / "spool").iterdir():
+                shutil.copy(segment, kept)
+    verdict = audit(kept.parent, ledger)
+    assert verdict.acked > 5 * DISKS
+    assert clean(verdict), verdict
+
+
+def append_until_it_fails(writer: SegmentWriter, ledger: Ledger, first: int) -> None:
+    for number in range(first, first + 10_000):
+        ledger.write("intent", number)
+        try:
+            writer.append(Kind.TRACES, span_of(number))
+        except ExportError:
+            return
+        ledger.write("acked", number)
+
+
+@pytest.mark.parametrize(("error", "acked"), [("EROFS", 0), ("EIO", 0), ("EOPNOTSUPP", 20), ("ENOSPC", 20)])
+def test_a_sync_counts_when_the_disk_has_not_given_up_during_it(tmp_path: Path, error: str, acked: int) -> None:
+    """Who says that it cannot grant room, as other file systems may, has not given up."""
+    ledger = Ledger()
+    write(tmp_path / ".ell", ledger, 0, 20, "strict", *strace(f"fallocate:error={error}:when=1+"))
+    verdict = audit(tmp_path / ".ell", ledger)
+    assert verdict.acked == acked
     assert clean(verdict), verdict
 
 
