@@ -20,6 +20,7 @@ from typing import Final
 from ell_otel import semconv
 from ell_otel.store.client import Store
 from ell_otel.store.explain import explain
+from ell_otel.store.merging import Merging
 from ell_otel.store.writer import INSERT_SETTINGS, TRACE_COLUMNS
 
 # A schema that is given as text is written to a file by the engine, into the folder that the process is in.
@@ -114,7 +115,7 @@ def write_messages(store: Store, messages: Iterable[Sequence[bytes]]) -> None:
     write them again, duplicates are harmless.
     """
     try:
-        with _files.one() as file:
+        with _files.one() as file, _merging.insert(store):
             for pieces in messages:
                 _write(file, pieces)
             file.truncate()
@@ -161,3 +162,4 @@ class _Files:
 
 
 _files: Final = _Files()
+_merging: Final = Merging()

@@ -235,6 +235,23 @@ def test_what_one_delivery_wrote_is_not_in_the_next_that_takes_its_place(store: 
     assert {name: names.count(name) for name in names} == {"first": 1, "second": 2_000, "second, more": 3, "third": 1}
 
 
+def test_merging_waits_while_one_delivery_is_beside_another(store: Store) -> None:
+    spans = messages(requested([Span(name="one")], [], "s"))[1]
+
+    def second() -> Iterator[list[bytes]]:
+        with pytest.raises(StoreError, match="ABORTED"):
+            store.command("OPTIMIZE TABLE otel_traces FINAL")
+        yield spans
+
+    def first() -> Iterator[list[bytes]]:
+        write_messages(store, second())
+        yield spans
+
+    write_messages(store, [spans])
+    write_messages(store, first())
+    assert len(stored(store)) == 3
+
+
 def test_what_does_not_fit_into_a_file_in_memory_is_decoded_here_and_the_next_delivery_finds_no_rest_of_it(
     store: Store,
 ) -> None:
