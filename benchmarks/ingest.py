@@ -191,6 +191,7 @@ def _await_port(port: int) -> None:
 
 
 def measure(server: Server, bodies: Text, per_request: int) -> Result:
+    os.sync()  # what the run before this one left to write is not this one's
     _post(http.client.HTTPConnection("127.0.0.1", server.http), bodies[0])  # warm
     _await_rows(server, per_request)
     cpu = _cpu_s(server.pids)
