@@ -47,15 +47,16 @@ class Merging:
     """Merging waits when one insert is begun beside another, until there has been none for a second.
 
     Only where nothing is being merged: to have it wait ends what is under way without a result, so merges that take
-    longer than the pauses between two bursts would never be done. And for 32 inserts at most, after which all those
-    parts are merged before it waits again, so a load that does not end has it wait now and then. A process that dies
-    meanwhile leaves nothing behind: it is the process that waits, not the store.
+    longer than the pauses between two bursts would never be done. And for 32 inserts at most: of a load that does not
+    end all parts but those of its beginning are merged while it lasts. A process that dies meanwhile leaves nothing
+    behind: it is the process that waits, not the store.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._under_way = 0
-        self._inserts: int | None = None  # that it has waited for; None: it does not wait
+        self._waits = False
+        self._inserts = 0  # that it has waited for, in this burst
         self._timer: threading.Timer | None = None
 
     @contextmanager
@@ -73,36 +74,41 @@ class Merging:
         self._under_way += 1
         if self._timer is not None:
             self._timer.cancel()
-        if self._inserts is not None:
+        if self._waits:
             self._inserts += 1
             if self._inserts >= _INSERTS:
                 self._go_on(store)
-        elif self._under_way > 1:
+        elif self._under_way > 1 and not self._inserts:
             with suppress(StoreError):  # it is only not as fast
                 if store.query(_MERGING) == [{"merges": 0}]:
-                    self._inserts = 0
+                    self._waits = True
                     _tell(store, "STOP")
 
     def _end(self, store: Store) -> None:
         self._under_way -= 1
-        if self._inserts is None or self._under_way:
+        if self._under_way or not (self._waits or self._inserts):
             return
         self._timer = threading.Timer(_QUIET_S, self._after_a_pause, (store,))
         self._timer.daemon = True
         try:
             self._timer.start()
         except RuntimeError:  # no thread can be had
-            self._go_on(store)
+            self._end_of_burst(store)
 
     def _after_a_pause(self, store: Store) -> None:
         with self._lock:
-            if self._inserts is not None and not self._under_way:
-                self._go_on(store)
+            if not self._under_way:
+                self._end_of_burst(store)
+
+    def _end_of_burst(self, store: Store) -> None:
+        self._inserts = 0
+        if self._waits:
+            self._go_on(store)
 
     def _go_on(self, store: Store) -> None:
         with suppress(StoreError):  # closed meanwhile; any other is tried again at the next end of an insert
             _tell(store, "START")
-            self._inserts = None
+            self._waits = False
 
 
 def _tell(store: Store, word: str) -> None:
