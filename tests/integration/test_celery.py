@@ -21,7 +21,25 @@ from collectors import http_collector
 from ell_otel.testing import FakeModel, RecordedSpan, recorded
 
 APP = """\
+import os, time, uuid
 import celery, openai
+from celery.backends.filesystem import FilesystemBackend
+from kombu.transport import filesystem
+from kombu.utils.encoding import ensure_bytes
+from kombu.utils.json import dumps
+
+def whole(path, content):
+    with open(path + ".new", "wb") as file:
+        file.write(content)
+    os.rename(path + ".new", path)
+
+def put(self, queue, payload, **_):
+    name = f"{time.monotonic_ns()}_{uuid.uuid4()}.{queue}.msg"
+    whole(os.path.join(self.data_folder_out, name), dumps(payload).encode())
+
+# As it is (kombu 5.7), who looks while a task or its result is being written finds an empty file, and the task is lost.
+filesystem.Channel._put = put
+FilesystemBackend.set = lambda self, key, value: whole(os.fsdecode(self._filename(key)), ensure_bytes(value))
 
 app = celery.Celery("work", broker="filesystem://", backend="file://results")
 app.conf.update(
@@ -49,7 +67,7 @@ def fail(self, topic):
         try:
             nobody.embeddings.create(model="e", input=topic)
         except openai.APIConnectionError as error:
-            raise self.retry(exc=error, countdown=0)
+            raise self.retry(exc=error, countdown=1)  # at once, its end could be noted before this, and be lost
 """
 ASKING = """\
 import json, tasks
