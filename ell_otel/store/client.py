@@ -167,6 +167,11 @@ class Store:
             raise StoreError(f"{self.name} is not held by this process, so there is nothing to announce")
         self._lock.announce(clickhouse_port)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it can be asked nothing more."""
+        return self._closed
+
     def close(self) -> None:
         """Close every client and give the directory back. A second close does nothing."""
         if self._closed or self._pid != os.getpid():

@@ -86,8 +86,10 @@ class Merging:
 
     def _end(self, store: Store) -> None:
         self._under_way -= 1
-        if self._under_way or not (self._waits or self._inserts):
-            return
+        if not self._under_way and (self._waits or self._inserts):
+            self._await_quiet(store)
+
+    def _await_quiet(self, store: Store) -> None:
         self._timer = threading.Timer(_QUIET_S, self._after_a_pause, (store,))
         self._timer.daemon = True
         try:
@@ -99,6 +101,8 @@ class Merging:
         with self._lock:
             if not self._under_way:
                 self._end_of_burst(store)
+                if self._waits and not store.closed:  # it could not be told: again, for nothing else may come
+                    self._await_quiet(store)
 
     def _end_of_burst(self, store: Store) -> None:
         self._inserts = 0
@@ -106,7 +110,7 @@ class Merging:
             self._go_on(store)
 
     def _go_on(self, store: Store) -> None:
-        with suppress(StoreError):  # closed meanwhile; any other is tried again at the next end of an insert
+        with suppress(StoreError):  # tried again: after a pause, and at each insert
             _tell(store, "START")
             self._waits = False
 

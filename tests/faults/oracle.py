@@ -14,17 +14,20 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ell_otel.config import resolve
+from ell_otel.errors import ExportError
 from ell_otel.ingest.drain import drain
 from ell_otel.ingest.sink import StoreSink
 from ell_otel.store.client import open_store
 from ell_otel.store.migrate import migrate
-from ell_otel.telemetry.segments import SPOOL_NAME
+from ell_otel.telemetry.segments import SPOOL_NAME, Kind
+from ell_otel.telemetry.spool import SegmentWriter
 
 T0 = 1_760_000_000_000_000_000
 
@@ -74,6 +77,17 @@ def span_of(number: int) -> bytes:
     span.trace_id, span.span_id = (number + 1).to_bytes(16, "big"), (number + 1).to_bytes(8, "big")
     span.attributes.add(key="text").value.string_value = text_of(number)
     return request.SerializeToString()
+
+
+def append(writer: SegmentWriter, ledger: Ledger, numbers: Iterable[int]) -> None:
+    """Append these records, and go on when one is refused."""
+    for number in numbers:
+        ledger.write("intent", number)
+        try:
+            writer.append(Kind.TRACES, span_of(number))
+        except ExportError:
+            continue
+        ledger.write("acked", number)
 
 
 @dataclass(frozen=True, slots=True)

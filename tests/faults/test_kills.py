@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -13,10 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
-from oracle import Ledger, audit, clean, span_of
+from oracle import Ledger, append, audit, clean
 from victims import Senders, Server, strace, write
 
-from ell_otel.telemetry.segments import Kind
 from ell_otel.telemetry.spool import SegmentWriter
 
 KILLS = int(os.environ.get("FAULT_KILLS", "50"))
@@ -51,11 +51,7 @@ def test_an_application_killed_at_random_loses_nothing_it_had_accepted(directory
 def _append_until_killed(directory: Path, ledger: Ledger, number: int) -> None:
     try:
         writer = SegmentWriter(directory / "spool", segment_bytes=20_000)
-        while True:
-            ledger.write("intent", number)
-            writer.append(Kind.TRACES, span_of(number))
-            ledger.write("acked", number)
-            number += 1
+        append(writer, ledger, itertools.count(number))
     finally:
         os._exit(1)  # whatever went wrong, the test goes on in its parent only
 

@@ -21,19 +21,11 @@ WRITER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from oracle import Ledger, span_of
-from ell_otel.errors import ExportError
-from ell_otel.telemetry.segments import Kind
+from oracle import Ledger, append
 from ell_otel.telemetry.spool import SegmentWriter
 directory, ledger, first, count, durability = Path(sys.argv[2]), Ledger(Path(sys.argv[3])), *sys.argv[4:7]
 writer = SegmentWriter(directory / "spool", segment_bytes=6000, durability=durability)
-for number in range(int(first), int(first) + int(count)):
-    ledger.write("intent", number)
-    try:
-        writer.append(Kind.TRACES, span_of(number))
-    except ExportError:
-        continue
-    ledger.write("acked", number)
+append(writer, ledger, range(int(first), int(first) + int(count)))
 """
 
 

@@ -108,6 +108,23 @@ def test_it_goes_on_at_once_where_no_thread_can_be_had(store: Store, monkeypatch
     assert not waits(store)
 
 
+def test_it_is_told_again_to_go_on_when_that_failed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def command(sql: str) -> None:
+        told.append(sql)
+        if told.count(sql) == 1 and "START" in sql:
+            raise StoreError("it has run out of memory")
+        Store.command(store, sql)
+
+    merging = Merging()
+    with merging.insert(store), merging.insert(store):
+        monkeypatch.setattr(store, "command", command)
+    assert until(lambda: len(told) == 5)  # refused for each table once; nothing else comes
+    monkeypatch.undo()
+    assert not waits(store)
+
+
 def test_a_store_that_is_closed_meanwhile_is_let_be(store: Store, opened: Callable[..., Store]) -> None:
     merging = Merging()
     with merging.insert(store), merging.insert(store):
